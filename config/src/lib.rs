@@ -1,1 +1,31 @@
-//! placeholder
+//! The configuration of bestfit: which files are read, what they may say, and every mistake in them at once.
+//!
+//! ```text
+//! Location ─▶ files (config.toml, conf.d/*.toml, profiles/<profile>.toml) ─▶ TOML ─▶ keys ─▶ Config | ConfigErrors
+//! ```
+//!
+//! - [`location`]: where the files are, in which order they are read, and reading them within limits
+//! - [`load`]: the stages above, later files over earlier ones, and what a profile may not loosen
+//! - [`keys`]: the one table of keys: name, what is expected, documentation, reading and showing
+//! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
+//! - [`model`]: the typed result, [`Config`]
+//! - [`problem`]: one mistake with its place and its hint, and all of them together
+//! - [`reference`](mod@reference): the pages that are made from the table of keys
+//!
+//! Only "file not found" means "the defaults": a file that cannot be read, or that says something wrong, is an error.
+
+#![forbid(unsafe_code)]
+
+pub mod keys;
+pub mod load;
+pub mod location;
+pub mod model;
+mod nearest;
+pub mod problem;
+pub mod reference;
+pub mod values;
+
+pub use load::{Loaded, Origin, load};
+pub use location::Location;
+pub use model::{Cache, Config, Decider, Log, Mode, PullDeadline, Registries, Selection};
+pub use problem::{ConfigErrors, Problem};

@@ -1,0 +1,251 @@
+//! Owns the one table of keys. Reading, "did you mean", the effective values and the reference page all come from it.
+
+use bestfit_selector::policy::{Otherwise, Undeclared};
+use toml::de::DeValue;
+
+use crate::model::{Config, Mode, PullDeadline};
+use crate::values::{
+    self, Refused, boolean, delegate, duration, hosts, path, show_duration, show_size, size, unprivileged_id, word,
+};
+
+/// One key of the file.
+pub struct Key {
+    /// The table it stands in; empty for the top of the file.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What may be written, for people.
+    pub expects: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Takes a value over into the configuration.
+    pub read: fn(&mut Config, &DeValue<'_>) -> Result<(), Refused>,
+    /// The value in force, as TOML.
+    pub show: fn(&Config) -> String,
+}
+
+/// The words of [`Mode`].
+pub const MODES: [(&str, Mode); 3] = [("off", Mode::Off), ("observe", Mode::Observe), ("select", Mode::Select)];
+/// What may be written for a mode.
+pub const MODE_EXPECTS: &str = "\"off\", \"observe\" or \"select\"";
+/// The table of tables that carry a mode per namespace.
+pub const NAMESPACES: &str = "namespaces";
+
+const OTHERWISE: [(&str, Otherwise); 2] = [("run-default", Otherwise::RunDefault), ("deny", Otherwise::Deny)];
+const UNDECLARED: [(&str, Undeclared); 2] = [("fallback", Undeclared::Fallback), ("never", Undeclared::Never)];
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+
+/// Every key but those of `[namespaces.*]`, in the order of the reference.
+pub const KEYS: &[Key] = &[
+    Key {
+        section: "",
+        name: "mode",
+        expects: MODE_EXPECTS,
+        doc: "`select` swaps the image where another entry of its index fits better; `observe` decides and records, and \
+              swaps nothing; `off` does nothing. Read anew for each create. A profile or a namespace can only make it \
+              stricter.",
+        read: |config, value| put(&mut config.mode, word(value, &MODES)),
+        show: |config| quote(config.mode.as_str()),
+    },
+    Key {
+        section: "",
+        name: "delegate",
+        expects: "the name of a shim as installed beside containerd, or an absolute path",
+        doc: "The shim that really runs the container. The OCI runtime under it (runc, crun, …) is containerd's runtime \
+              option `BinaryName`, which is passed on.",
+        read: |config, value| put(&mut config.delegate, delegate(value)),
+        show: |config| quote(&config.delegate),
+    },
+    Key {
+        section: "",
+        name: "state",
+        expects: "an absolute path",
+        doc: "The directory for what outlives a boot: recorded inputs, by hash, and remembered decisions.",
+        read: |config, value| put(&mut config.state, path(value)),
+        show: |config| quote_path(&config.state),
+    },
+    Key {
+        section: "selection",
+        name: "on_no_fit",
+        expects: "\"run-default\" or \"deny\"",
+        doc: "What happens when no entry fits this host: run the entry that containerd chose, or refuse the container.",
+        read: |config, value| put(&mut config.selection.policy.on_no_fit, word(value, &OTHERWISE)),
+        show: |config| show_word(config.selection.policy.on_no_fit, &OTHERWISE),
+    },
+    Key {
+        section: "selection",
+        name: "on_error",
+        expects: "\"run-default\" or \"deny\"",
+        doc: "What happens when something that the decision needs could not be read.",
+        read: |config, value| put(&mut config.selection.policy.on_error, word(value, &OTHERWISE)),
+        show: |config| show_word(config.selection.policy.on_error, &OTHERWISE),
+    },
+    Key {
+        section: "selection",
+        name: "undeclared",
+        expects: "\"fallback\" or \"never\"",
+        doc: "Whether an entry that says nothing about hosts may stand in where no entry fits and the default does not \
+              fit either.",
+        read: |config, value| put(&mut config.selection.policy.undeclared, word(value, &UNDECLARED)),
+        show: |config| show_word(config.selection.policy.undeclared, &UNDECLARED),
+    },
+    Key {
+        section: "selection",
+        name: "decision_deadline",
+        expects: "a duration from \"1ms\" to \"1m\", such as \"250ms\" or \"3s\"",
+        doc: "How long a create may wait for a decision; after that `on_error` holds.",
+        read: |config, value| put(&mut config.selection.decision_deadline, duration(value, 1..=60 * SECOND)),
+        show: |config| show_time(config.selection.decision_deadline),
+    },
+    Key {
+        section: "selection",
+        name: "pull_deadline",
+        expects: "a duration from \"1ms\" to \"1h\", such as \"90s\", or \"wait\"",
+        doc: "How long a create may wait for missing content of the chosen entry; after that the default runs and the \
+              pull goes on in the background. `wait` waits without limit.",
+        read: |config, value| put(&mut config.selection.pull_deadline, pull_deadline(value)),
+        show: |config| match config.selection.pull_deadline {
+            PullDeadline::After(time) => show_time(time),
+            PullDeadline::Wait => quote("wait"),
+        },
+    },
+    Key {
+        section: "selection",
+        name: "referrers_lifetime",
+        expects: "a duration from \"0s\" to \"7d\", such as \"10m\"",
+        doc: "How long a list of artifacts is believed before the registry is asked again.",
+        read: |config, value| put(&mut config.selection.referrers_lifetime, duration(value, 0..=7 * 24 * HOUR)),
+        show: |config| show_time(config.selection.referrers_lifetime),
+    },
+    Key {
+        section: "registries",
+        name: "hosts_dir",
+        expects: "an absolute path",
+        doc: "containerd's directory of `<host>/hosts.toml` files: mirrors and certificates. It may be missing.",
+        read: |config, value| put(&mut config.registries.hosts_dir, path(value)),
+        show: |config| quote_path(&config.registries.hosts_dir),
+    },
+    Key {
+        section: "registries",
+        name: "plain_http",
+        expects: "a list of hosts, such as [\"registry.lan:5000\"]",
+        doc: "Registries that are spoken to without TLS. `localhost` and 127.0.0.0/8 always are, as docker and \
+              containerd do.",
+        read: |config, value| put(&mut config.registries.plain_http, hosts(value)),
+        show: |config| {
+            let hosts: Vec<String> = config.registries.plain_http.iter().map(|host| quote(host)).collect();
+            format!("[{}]", hosts.join(", "))
+        },
+    },
+    Key {
+        section: "registries",
+        name: "docker_config",
+        expects: "an absolute path, or \"none\"",
+        doc: "docker's file of credentials. It may be missing.",
+        read: |config, value| match value.as_str() {
+            Some("none") => put(&mut config.registries.docker_config, Ok(None)),
+            _ => put(&mut config.registries.docker_config, path(value).map(Some)),
+        },
+        show: |config| config.registries.docker_config.as_deref().map_or_else(|| quote("none"), quote_path),
+    },
+    Key {
+        section: "cache",
+        name: "dir",
+        expects: "an absolute path",
+        doc: "Where answers of registries are kept, by digest.",
+        read: |config, value| put(&mut config.cache.dir, path(value)),
+        show: |config| quote_path(&config.cache.dir),
+    },
+    Key {
+        section: "cache",
+        name: "max_bytes",
+        expects: "a size from \"1MiB\" to \"1024GiB\", such as \"256MiB\", or a number of bytes",
+        doc: "How large the cache may grow.",
+        read: |config, value| put(&mut config.cache.max_bytes, size(value, KIB * KIB..=1024 * GIB)),
+        show: |config| show_size(config.cache.max_bytes),
+    },
+    Key {
+        section: "log",
+        name: "file",
+        expects: "an absolute path",
+        doc: "The log of decisions: one JSON line per create.",
+        read: |config, value| put(&mut config.log.file, path(value)),
+        show: |config| quote_path(&config.log.file),
+    },
+    Key {
+        section: "log",
+        name: "max_bytes",
+        expects: "a size from \"64KiB\" to \"64GiB\", such as \"16MiB\", or a number of bytes",
+        doc: "How large the log may grow before it is renamed to `<file>.1`, over the one before.",
+        read: |config, value| put(&mut config.log.max_bytes, size(value, 64 * KIB..=64 * GIB)),
+        show: |config| show_size(config.log.max_bytes),
+    },
+    Key {
+        section: "log",
+        name: "journal",
+        expects: "true or false",
+        doc: "Whether records also go to the journal, where there is one.",
+        read: |config, value| put(&mut config.log.journal, boolean(value)),
+        show: |config| config.log.journal.to_string(),
+    },
+    Key {
+        section: "decider",
+        name: "uid",
+        expects: "a user id other than 0 that nothing else on this node uses",
+        doc: "The user id of the process that reads what comes from outside. The default lies in the range that \
+              systemd's table of ids leaves unused.",
+        read: |config, value| put(&mut config.decider.uid, unprivileged_id(value)),
+        show: |config| config.decider.uid.to_string(),
+    },
+    Key {
+        section: "decider",
+        name: "gid",
+        expects: "a group id other than 0 that nothing else on this node uses",
+        doc: "Its group id.",
+        read: |config, value| put(&mut config.decider.gid, unprivileged_id(value)),
+        show: |config| config.decider.gid.to_string(),
+    },
+];
+
+fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
+    *place = value?;
+    Ok(())
+}
+
+fn pull_deadline(value: &DeValue<'_>) -> Result<PullDeadline, Refused> {
+    match value.as_str() {
+        Some("wait") => Ok(PullDeadline::Wait),
+        _ => duration(value, 1..=HOUR).map(PullDeadline::After),
+    }
+}
+
+fn show_word<T: PartialEq>(value: T, words: &[(&str, T)]) -> String {
+    words.iter().find(|(_, meaning)| *meaning == value).map(|(word, _)| quote(word)).unwrap_or_default()
+}
+
+fn show_time(time: std::time::Duration) -> String {
+    show_duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn quote_path(path: &std::path::Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+/// A basic TOML string.
+pub(crate) fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The tables of the file, in the order of the reference, the top of the file first.
+pub fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&'static str> = KEYS.iter().map(|key| key.section).collect();
+    sections.dedup();
+    sections
+}
+
+pub(crate) fn read_mode(value: &DeValue<'_>) -> Result<Mode, Refused> {
+    values::word(value, &MODES)
+}

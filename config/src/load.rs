@@ -1,0 +1,217 @@
+//! Owns the way from files to a [`Config`]: each file over the ones before it, the profile last, every mistake kept.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bestfit_selector::policy::{Otherwise, Undeclared};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, read_mode, sections};
+use crate::location::{Location, Source};
+use crate::model::{Config, Mode};
+use crate::nearest::nearest;
+use crate::problem::{ConfigErrors, Problem};
+use crate::values::{Refused, quoted};
+
+/// The most problems that are kept: enough for people, too few to fill a log.
+const MAX_PROBLEMS: usize = 100;
+/// The most problems of one file that is not TOML: after the first few, the rest is the same mistake again.
+const MAX_SYNTAX_ERRORS: usize = 5;
+
+/// A configuration without mistakes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The values in force.
+    pub config: Config,
+    /// The files that were read, in that order; empty where all values are defaults.
+    pub files: Vec<PathBuf>,
+    /// Where each value that is no default comes from, by `section.key`.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// The place of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+/// Reads and checks the configuration. All mistakes of all files come back at once.
+pub fn load(location: &Location) -> Result<Loaded, ConfigErrors> {
+    let mut problems = Vec::new();
+    let sources = location.read(&mut problems);
+    let mut state = State { config: Config::default(), origins: BTreeMap::new(), problems };
+    for source in &sources {
+        let base = source.profile.then(|| state.config.clone());
+        state.apply(source);
+        if let Some(base) = base {
+            state.keep_tight(&base, source);
+        }
+    }
+    state.problems.truncate(MAX_PROBLEMS);
+    ConfigErrors::unless_empty(state.problems)?;
+    let files = sources.into_iter().map(|source| source.file).collect();
+    Ok(Loaded { config: state.config, files, origins: state.origins })
+}
+
+struct State {
+    config: Config,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
+
+impl State {
+    fn apply(&mut self, source: &Source) {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+            let place = error.span().map(|span| source.lines.position(&source.text, span.start));
+            let message = format!("not valid TOML: {}", error.message().replace('\n', ", "));
+            self.problems.push(Problem { file: source.file.clone(), position: place, message, hint: None });
+        }
+        // What could not be parsed would only show up a second time, as wrong keys.
+        if errors.is_empty() {
+            self.table(source, "", table.get_ref());
+        }
+    }
+
+    fn table(&mut self, source: &Source, section: &str, table: &DeTable<'_>) {
+        let mut entries: Vec<Entry<'_, '_>> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let top = section.is_empty();
+        for (name, value) in entries {
+            if self.problems.len() >= MAX_PROBLEMS {
+                return;
+            }
+            if let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref()) {
+                let outcome = (key.read)(&mut self.config, value.get_ref());
+                self.outcome(source, &full_name(section, key.name), key.expects, (name, value), outcome);
+            } else if top && name.get_ref() == NAMESPACES {
+                self.namespaces(source, (name, value));
+            } else if top && sections().contains(&name.get_ref().as_ref()) {
+                match value.get_ref().as_table() {
+                    Some(inner) => self.table(source, name.get_ref(), inner),
+                    None => self.expected_table(source, name.get_ref(), value),
+                }
+            } else {
+                let hint = hint_for(section, name.get_ref());
+                let place = if top { String::new() } else { format!(" in [{section}]") };
+                let message = format!("unknown key {}{place}", quoted(name.get_ref()));
+                self.problem(source, name.span().start, message, Some(hint));
+            }
+        }
+    }
+
+    fn namespaces(&mut self, source: &Source, (_, value): Entry<'_, '_>) {
+        let Some(namespaces) = value.get_ref().as_table() else {
+            return self.expected_table(source, NAMESPACES, value);
+        };
+        for (namespace, settings) in namespaces {
+            if self.problems.len() >= MAX_PROBLEMS {
+                return;
+            }
+            let section = format!("{NAMESPACES}.{}", crate::keys::quote(namespace.get_ref()));
+            let Some(settings) = settings.get_ref().as_table() else {
+                self.expected_table(source, &section, settings);
+                continue;
+            };
+            for (name, value) in settings {
+                if name.get_ref() != "mode" {
+                    let message = format!("unknown key {} in [{section}]", quoted(name.get_ref()));
+                    self.problem(source, name.span().start, message, Some("the only key here is \"mode\"".to_owned()));
+                    continue;
+                }
+                let outcome = read_mode(value.get_ref()).map(|mode| {
+                    self.config.namespaces.insert(namespace.get_ref().to_string(), mode);
+                });
+                self.outcome(source, &format!("{section}.mode"), MODE_EXPECTS, (name, value), outcome);
+            }
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        source: &Source,
+        key: &str,
+        expects: &str,
+        (name, value): Entry<'_, '_>,
+        outcome: Result<(), Refused>,
+    ) {
+        match outcome {
+            Ok(()) => {
+                let (line, _) = source.lines.position(&source.text, name.span().start);
+                self.origins.insert(key.to_owned(), Origin { file: source.file.clone(), line });
+            }
+            Err(Refused { message, hint }) => {
+                let hint = hint.unwrap_or_else(|| format!("expected {expects}"));
+                self.problem(source, value.span().start, format!("{key}: {message}"), Some(hint));
+            }
+        }
+    }
+
+    fn expected_table(&mut self, source: &Source, section: &str, value: &Spanned<DeValue<'_>>) {
+        let message = format!("{section}: expected a table, found a value");
+        let hint = format!("write [{section}] on a line of its own, and its keys below it");
+        self.problem(source, value.span().start, message, Some(hint));
+    }
+
+    fn problem(&mut self, source: &Source, offset: usize, message: String, hint: Option<String>) {
+        let place = Some(source.lines.position(&source.text, offset));
+        self.problems.push(Problem { file: source.file.clone(), position: place, message, hint });
+    }
+
+    /// A profile may only tighten: of modes the stricter one holds, so that `off` stays a kill switch for every profile,
+    /// and a policy that would loosen is an error.
+    fn keep_tight(&mut self, base: &Config, source: &Source) {
+        self.config.mode = self.config.mode.max(base.mode);
+        for (namespace, mode) in &base.namespaces {
+            let merged = self.config.namespaces.entry(namespace.clone()).or_insert(Mode::Select);
+            *merged = (*merged).max(*mode);
+        }
+        let (before, after) = (&base.selection.policy, &self.config.selection.policy);
+        let loosened: Vec<&str> = [
+            ("on_no_fit", before.on_no_fit == Otherwise::Deny && after.on_no_fit != Otherwise::Deny),
+            ("on_error", before.on_error == Otherwise::Deny && after.on_error != Otherwise::Deny),
+            ("undeclared", before.undeclared == Undeclared::Never && after.undeclared != Undeclared::Never),
+        ]
+        .into_iter()
+        .filter_map(|(name, loosened)| loosened.then_some(name))
+        .collect();
+        for name in loosened {
+            let line = self.origins.get(&full_name("selection", name)).map(|origin| (origin.line, 1));
+            self.problems.push(Problem {
+                file: source.file.clone(),
+                position: line,
+                message: format!("selection.{name}: a profile may only tighten what the other files say"),
+                hint: Some("remove the key here, or loosen it in the main file".to_owned()),
+            });
+        }
+    }
+}
+
+/// `section.key`, or the key alone at the top of the file.
+pub(crate) fn full_name(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+/// The right key: nearly the same name in the same table, the same name in another table, else all names.
+fn hint_for(section: &str, given: &str) -> String {
+    let here = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
+    let tables = sections().into_iter().chain([NAMESPACES]).filter(|name| section.is_empty() && !name.is_empty());
+    if let Some(name) = nearest(given, here.clone().chain(tables.clone())) {
+        return format!("did you mean \"{name}\"?");
+    }
+    let elsewhere = nearest(given, KEYS.iter().map(|key| key.name));
+    if let Some(key) = elsewhere.and_then(|name| KEYS.iter().find(|key| key.name == name)) {
+        return match key.section {
+            "" => format!("\"{}\" belongs at the top of the file", key.name),
+            section => format!("\"{}\" belongs in [{section}]", key.name),
+        };
+    }
+    let names: Vec<&str> = here.chain(tables).collect();
+    format!("known here: {}; what this version does not know it refuses rather than ignores", names.join(", "))
+}

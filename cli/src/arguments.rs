@@ -1,0 +1,163 @@
+//! Owns the command line: commands, options, help. It decides nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::failure::EXIT_CODES;
+
+/// Ask what fits this host, and why.
+#[derive(Debug, Parser)]
+#[command(name = "bestfit", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Bestfit {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what is known about this host.
+    #[command(after_help = HOST_EXAMPLES)]
+    Host(Host),
+    /// Explain which entry of an image index fits best, and why each other one does not.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
+    /// Say whether an image fits: exit code 0 if it does, 1 if it does not, 2 if that cannot be told.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
+    /// List the containers of this node, and what was chosen for each.
+    #[command(after_help = PS_EXAMPLES)]
+    Ps(Ps),
+    /// Check and show the configuration.
+    #[command(after_help = CONFIG_EXAMPLES, subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:\n  bestfit completions bash > /etc/bash_completion.d/bestfit")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the man pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// An existing directory.
+        directory: PathBuf,
+    },
+    /// Print docs/cli.md.
+    #[command(hide = true)]
+    HelpMarkdown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// Print JSON: {"facts": {GROUP: {KEY: {"state": "known|absent|unknown", "value": ..., "source": "..."}}}}
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Read the files of another host below this directory; nothing of the running machine is looked at.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// Which host is asked about.
+#[derive(Debug, Args)]
+pub(crate) struct AskedHost {
+    /// Ask for the host with these facts, as `bestfit host --json` printed them there; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "root")]
+    pub(crate) facts: Option<PathBuf>,
+    /// Ask for the host whose files lie below this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Use the configuration of this profile.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The image: a registry reference, or oci:DIR[:TAG] for an OCI layout on disk.
+    #[arg(value_name = "REF", required_unless_present = "record")]
+    pub(crate) reference: Option<String>,
+    #[command(flatten)]
+    pub(crate) host: AskedHost,
+    /// Print the decision record as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Decide again from the inputs that this record names, and say whether the decision is the same. Of a log with many
+    /// records the last line counts; `-` reads standard input. REF, where given, says where content is read that the record
+    /// names by digest.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["facts", "root"])]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The image: a registry reference, or oci:DIR[:TAG] for an OCI layout on disk.
+    #[arg(value_name = "REF")]
+    pub(crate) reference: String,
+    #[command(flatten)]
+    pub(crate) host: AskedHost,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Read all files and report every mistake at once.
+    Check(ConfigPlace),
+    /// Print the values in force, and where each comes from.
+    Show(ConfigPlace),
+    /// Print docs/configuration.md.
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigPlace {
+    /// The main file, instead of BESTFIT_CONFIG or /etc/bestfit/config.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Read this profile's file as well.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const HOST_EXAMPLES: &str = "\
+Examples:
+  bestfit host                        what is known about this host, and from where
+  bestfit host --json > node7.json    the same for `bestfit explain --facts node7.json` elsewhere
+  bestfit host --root /mnt/node7      what the files below a directory say";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  bestfit explain ghcr.io/owner/app:v1
+  bestfit explain oci:./layout:v1 --facts node7.json
+  bestfit explain ghcr.io/owner/app:v1 --json > record.json
+  bestfit explain --record record.json    the same decision again?";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  bestfit check ghcr.io/owner/app:v1 && echo fits
+  bestfit check oci:./layout --facts node7.json --json";
+
+const PS_EXAMPLES: &str = "\
+Examples:
+  bestfit ps
+  CONTAINERD_ADDRESS=/run/k3s/containerd/containerd.sock bestfit ps --json";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  bestfit config check
+  bestfit config check --file ./config.toml --profile signed
+  bestfit config show
+  bestfit config reference > docs/configuration.md";

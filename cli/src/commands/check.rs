@@ -1,0 +1,5 @@
+//! placeholder
+use crate::failure::{Exit, Failure};
+pub(crate) fn run(_: &crate::arguments::Check) -> Result<Exit, Failure> {
+    Err(Failure::new(Exit::NoInput, "not yet"))
+}

@@ -1,0 +1,73 @@
+//! `bestfit config`: check, show, reference.
+
+use bestfit_config::{ConfigErrors, Loaded, Location, load, reference};
+use serde_json::json;
+
+use crate::arguments::{Config, ConfigPlace};
+use crate::failure::{Exit, Failure};
+use crate::output::{plain, print, print_json};
+
+pub(crate) fn run(command: Config) -> Result<Exit, Failure> {
+    match command {
+        Config::Check(place) => check(&place),
+        Config::Show(place) => show(&place),
+        Config::Reference => print(&reference::markdown()).map(|()| Exit::Done),
+    }
+}
+
+fn location(place: &ConfigPlace) -> Result<Location, Failure> {
+    let Some(file) = &place.file else { return Ok(Location::from_env(place.profile.clone())) };
+    // Elsewhere a missing file means the defaults; who names one wants that one.
+    if let Err(error) = std::fs::symlink_metadata(file) {
+        return Err(Failure::io(file.display(), &error));
+    }
+    Ok(Location { file: file.clone(), profile: place.profile.clone() })
+}
+
+fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
+    let location = location(place)?;
+    let outcome = load(&location);
+    if place.json {
+        print_json(&report(&outcome))?;
+        return Ok(if outcome.is_ok() { Exit::Done } else { Exit::Config });
+    }
+    let loaded = outcome?;
+    let mut text: String =
+        loaded.files.iter().map(|file| format!("{}: ok\n", plain(&file.to_string_lossy()))).collect();
+    if loaded.files.is_empty() {
+        text = format!("{} does not exist: the defaults hold\n", plain(&location.file.to_string_lossy()));
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn report(outcome: &Result<Loaded, ConfigErrors>) -> serde_json::Value {
+    match outcome {
+        Ok(loaded) => json!({ "files": loaded.files, "problems": [] }),
+        Err(errors) => {
+            let problems = errors.problems().iter().map(|problem| {
+                json!({
+                    "file": problem.file,
+                    "line": problem.position.map(|(line, _)| line),
+                    "column": problem.position.map(|(_, column)| column),
+                    "message": problem.message,
+                    "hint": problem.hint,
+                })
+            });
+            json!({ "problems": problems.collect::<Vec<_>>() })
+        }
+    }
+}
+
+fn show(place: &ConfigPlace) -> Result<Exit, Failure> {
+    let loaded = load(&location(place)?)?;
+    let text = reference::effective(&loaded);
+    if place.json {
+        let value: serde_json::Value = toml::from_str(&text)
+            .map_err(|error| Failure::new(Exit::Config, format!("the values in force cannot be shown: {error}")))?;
+        print_json(&value)?;
+    } else {
+        print(&text)?;
+    }
+    Ok(Exit::Done)
+}

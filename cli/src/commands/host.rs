@@ -1,0 +1,76 @@
+//! `bestfit host`: the facts, as a table or as JSON.
+
+use bestfit_hostprobe::{HostRoot, probe};
+use bestfit_selector::facts::{Fact, Facts, State, Value};
+
+use crate::arguments::Host;
+use crate::failure::{Exit, Failure};
+use crate::output::{print, print_json, table};
+use crate::stages::host_root;
+
+/// Longer values are cut in the table; JSON has all of them.
+const MAX_VALUE: usize = 60;
+
+pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
+    let root: HostRoot = host_root(arguments.root.as_deref())?;
+    let facts = probe(&root);
+    if arguments.json {
+        print_json(&facts)?;
+    } else {
+        print(&table(&rows(&facts)))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn rows(facts: &Facts) -> Vec<Vec<String>> {
+    let mut rows = vec![["GROUP", "KEY", "VALUE", "SOURCE"].map(str::to_owned).to_vec()];
+    for (group, keys) in &facts.facts {
+        for (key, fact) in keys {
+            rows.push(vec![group.clone(), key.clone(), value(fact), fact.source.clone()]);
+        }
+    }
+    rows
+}
+
+fn value(fact: &Fact) -> String {
+    let (text, count) = match &fact.state {
+        State::Known { value: Value::Set(values) } if values.is_empty() => return "(none)".to_owned(),
+        State::Known { value: value @ Value::Set(values) } => (value.to_string(), Some(values.len())),
+        State::Known { value } => (value.to_string(), None),
+        State::Absent => return "absent".to_owned(),
+        State::Unknown { why } => (format!("unknown: {why}"), None),
+    };
+    let Some((end, _)) = text.char_indices().nth(MAX_VALUE) else { return text };
+    match count {
+        Some(count) => format!("{}… ({count} in all)", &text[..end]),
+        None if matches!(fact.state, State::Unknown { .. }) => text,
+        None => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_its_words() {
+        let mut facts = Facts::default();
+        let flags = (0..40).map(|number| format!("F{number:02}")).collect::<std::collections::BTreeSet<_>>();
+        facts.set("host", "flags", Fact::known(flags, "cpuid"));
+        facts.set("host", "none", Fact::known(std::collections::BTreeSet::new(), "/n"));
+        facts.set("nfd", "a", Fact::known(true, "/a"));
+        facts.set("nfd", "b", Fact::absent("/b"));
+        facts.set("nfd", "c", Fact::unknown("EACCES", "/c"));
+        assert_eq!(
+            table(&rows(&facts)),
+            "\
+GROUP  KEY    VALUE                                                                      SOURCE
+host   flags  F00 F01 F02 F03 F04 F05 F06 F07 F08 F09 F10 F11 F12 F13 F14 … (40 in all)  cpuid
+host   none   (none)                                                                     /n
+nfd    a      true                                                                       /a
+nfd    b      absent                                                                     /b
+nfd    c      unknown: EACCES                                                            /c
+"
+        );
+    }
+}

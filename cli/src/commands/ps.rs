@@ -1,0 +1,122 @@
+//! `bestfit ps`: what was chosen for the containers of this node. The worker, containerd's only user, makes the list.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::Ps;
+use crate::failure::{Exit, Failure};
+use crate::output::{plain, print, print_json, table};
+
+const WORKER: &str = "bestfit-worker";
+/// Where packages install it, unless it lies beside this program.
+const INSTALLED: &str = "/usr/libexec/bestfit";
+/// The most bytes of the worker's list, and of its complaint.
+const MAX_LIST: u64 = 64 << 20;
+const MAX_COMPLAINT: u64 = 16 << 10;
+
+/// One container.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    namespace: String,
+    container: String,
+    image: String,
+    /// The digest that runs, the one that containerd chose, and the index of both.
+    chosen: Option<String>,
+    default: Option<String>,
+    index: Option<String>,
+    status: Option<String>,
+    time: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Ps) -> Result<Exit, Failure> {
+    let list = list()?;
+    let rows: Vec<Row> = serde_json::from_slice(&list)
+        .map_err(|error| Failure::new(Exit::Data, format!("the list of {WORKER} cannot be read: {error}")))
+        .map_err(|failure| failure.hint("are bestfit and bestfit-worker of the same version?"))?;
+    if arguments.json {
+        print_json(&rows)?;
+    } else if rows.is_empty() {
+        print("no container of this node went through bestfit\n")?;
+    } else {
+        print(&table(&lines(&rows)))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn lines(rows: &[Row]) -> Vec<Vec<String>> {
+    let mut lines =
+        vec![["NAMESPACE", "CONTAINER", "IMAGE", "RUNS", "DEFAULT", "STATUS", "TIME"].map(str::to_owned).to_vec()];
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for row in rows {
+        lines.push(vec![
+            row.namespace.clone(),
+            row.container.chars().take(24).collect(),
+            row.image.clone(),
+            short(row.chosen.as_deref()),
+            if row.chosen == row.default { "same".to_owned() } else { short(row.default.as_deref()) },
+            or_dash(&row.status),
+            or_dash(&row.time),
+        ]);
+    }
+    lines
+}
+
+/// The first digits of a digest, for people.
+fn short(digest: Option<&str>) -> String {
+    digest.map_or_else(|| "-".to_owned(), |digest| digest.chars().take("sha256:".len() + 12).collect())
+}
+
+fn worker() -> Result<PathBuf, Failure> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(WORKER)));
+    let installed = PathBuf::from(INSTALLED).join(WORKER);
+    beside.into_iter().chain([installed]).find(|file| file.is_file()).ok_or_else(|| {
+        Failure::new(Exit::Unavailable, format!("{WORKER} is neither beside this program nor in {INSTALLED}"))
+            .hint("install bestfit on this node; ps asks the node that it runs on")
+    })
+}
+
+fn list() -> Result<Vec<u8>, Failure> {
+    let worker = worker()?;
+    let failed = |error: std::io::Error| Failure::io(worker.display(), &error);
+    let mut child = Command::new(&worker)
+        .args(["list", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Both pipes are read at once, so that neither side waits for the other.
+    let complaint = std::thread::spawn(move || bounded(stderr, MAX_COMPLAINT));
+    let list = bounded(stdout, MAX_LIST).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    let complaint = complaint.join().ok().and_then(Result::ok).unwrap_or_default();
+    if status.success() { Ok(list) } else { Err(refusal(status, &String::from_utf8_lossy(&complaint))) }
+}
+
+/// Reads to the end and keeps at most `limit` bytes.
+fn bounded(pipe: Option<impl Read>, limit: u64) -> std::io::Result<Vec<u8>> {
+    let Some(mut pipe) = pipe else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    pipe.by_ref().take(limit).read_to_end(&mut bytes)?;
+    std::io::copy(&mut pipe, &mut std::io::sink())?;
+    Ok(bytes)
+}
+
+/// The worker ends with the same codes as this program; what it printed says what happened.
+fn refusal(status: ExitStatus, complaint: &str) -> Failure {
+    let first = complaint.lines().next().unwrap_or_default();
+    let said = plain(first.trim_start_matches("error: ").trim());
+    let what = if said.is_empty() { format!("{WORKER}: {status}") } else { said };
+    match status.code() {
+        Some(69) => Failure::new(Exit::Unavailable, what).hint(
+            "is containerd running? CONTAINERD_ADDRESS names another socket than /run/containerd/containerd.sock",
+        ),
+        Some(77) => Failure::new(Exit::NoPermission, what).hint("run it as root: containerd's socket is root's"),
+        Some(78) => Failure::new(Exit::Config, what).hint("`bestfit config check` shows every mistake"),
+        _ => Failure::new(Exit::Unavailable, what),
+    }
+}

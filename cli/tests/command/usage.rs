@@ -1,0 +1,54 @@
+//! The command line itself.
+
+use std::path::Path;
+
+use crate::sandbox::{Sandbox, spawn};
+
+#[test]
+fn a_wrong_command_line_ends_with_64() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &[][..],
+        &["nope"],
+        &["explain"],
+        &["check"],
+        &["host", "--nope"],
+        &["explain", "x", "--facts", "a", "--root", "b"],
+        &["explain", "x", "--record", "a", "--facts", "b"],
+        &["completions", "tcl"],
+    ] {
+        let run = sandbox.bestfit(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (64, ""), "{arguments:?}");
+        assert!(!run.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    let sandbox = Sandbox::new();
+    for command in ["host", "explain", "check", "ps", "config", "completions"] {
+        let run = sandbox.bestfit(&[command, "--help"]);
+        assert!(run.prints().contains("Examples:\n  bestfit "), "{command}");
+    }
+    assert_eq!(sandbox.bestfit(&["--version"]).prints(), concat!("bestfit ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_full_disk_is_said_and_a_closed_pipe_is_not() {
+    let sandbox = Sandbox::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_bestfit"));
+    let mut full = sandbox.command(program, &["config", "show"]);
+    full.stdout(std::fs::File::create("/dev/full").unwrap());
+    let output = spawn(full).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(74));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: standard output: No space left on device (os error 28)\n"
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut closed = sandbox.command(program, &["config", "show"]);
+    closed.stdout(writer);
+    let output = spawn(closed).wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}

@@ -1,0 +1,409 @@
+//! Owns one exchange with a server: connections set up when first needed, time limits, redirects by our rules, bodies
+//! counted while they are read. Knows nothing of registries but that one host is asked on behalf of another.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Method, Url};
+
+use crate::backoff::{Hosts, Watch};
+use crate::credentials::Secret;
+use crate::endpoint::{Endpoint, Tls};
+use crate::error::Error;
+use crate::folder::read_all;
+use crate::zone::{Reach, Zone};
+
+const REDIRECTS_LIMIT: usize = 3;
+const PEM_LIMIT: u64 = 1 << 20;
+const AGENT: &str = concat!("bestfit/", env!("CARGO_PKG_VERSION"));
+
+/// Connections, counters and time limits that all requests share.
+#[derive(Debug)]
+pub(crate) struct Http {
+    clients: Mutex<HashMap<Key, reqwest::Client>>,
+    pub(crate) hosts: Arc<Hosts>,
+    requests: AtomicU64,
+    connect: Duration,
+    stall: Duration,
+    /// Whether `HTTPS_PROXY` and its like hold for hosts other than this one.
+    proxies: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// `None` for plain http, which needs no certificates on the system.
+    tls: Option<Tls>,
+    reach: Reach,
+    proxies: bool,
+}
+
+/// An answer whose body is not read yet.
+pub(crate) struct Reply {
+    response: reqwest::Response,
+    watch: Watch,
+    host: String,
+    stall: Duration,
+    hosts: Arc<Hosts>,
+    /// Whether the asked host itself answers, not one that it redirected to.
+    pub(crate) own: bool,
+}
+
+/// What is sent besides the address.
+#[derive(Default)]
+pub(crate) struct Content {
+    pub(crate) headers: HeaderMap,
+    /// A form, for POST.
+    pub(crate) form: Option<String>,
+}
+
+impl Http {
+    pub(crate) fn new(hosts: Hosts, connect: Duration, stall: Duration, proxies: bool) -> Self {
+        let (clients, requests) = (Mutex::default(), AtomicU64::new(0));
+        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, proxies }
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// GET from an endpoint, following redirects: at most three, never with credentials to another origin, never from
+    /// https to http, never into networks in which the endpoint itself does not lie.
+    pub(crate) async fn get(
+        &self,
+        endpoint: &Endpoint,
+        url: Url,
+        accept: &'static str,
+        authorization: Option<&Secret>,
+        what: &str,
+    ) -> Result<Reply, Error> {
+        let first = url.clone();
+        let (mut url, mut zone) = (url, Zone::Public);
+        for _ in 0..=REDIRECTS_LIMIT {
+            let own = same_origin(&url, &first);
+            let mut content = Content::default();
+            if own {
+                content.headers = endpoint.headers.clone();
+                if let Some(secret) = authorization {
+                    content.headers.insert(AUTHORIZATION, sensitive(secret, endpoint)?);
+                }
+            }
+            content.headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            let tls = if own { endpoint.tls.clone() } else { endpoint.tls.for_others() };
+            let reach = if own { Reach::Named } else { Reach::Beside(zone) };
+            let mut reply = self.send(endpoint, url.clone(), content, &tls, reach).await?;
+            reply.own = own;
+            if !matches!(reply.status(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(reply);
+            }
+            if own && let Some(address) = reply.response.remote_addr() {
+                zone = Zone::of(address.ip());
+            }
+            url = reply.redirect(&url, &first, zone, what)?;
+            reply.finished();
+        }
+        Err(Error::Redirect { what: what.to_owned(), to: shown(&url), why: "more than 3 redirects" })
+    }
+
+    /// One request on behalf of an endpoint, which is held responsible for failures.
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        url: Url,
+        content: Content,
+        tls: &Tls,
+        reach: Reach,
+    ) -> Result<Reply, Error> {
+        let host = endpoint.authority.clone();
+        self.hosts.check(&host)?;
+        let client = self.client(&url, tls, reach, &host)?;
+        let method = if content.form.is_some() { Method::POST } else { Method::GET };
+        let mut request = client.request(method, url).headers(content.headers).header(ACCEPT_ENCODING, "identity");
+        if let Some(form) = content.form {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut watch = Watch::start(self.hosts.clone(), host.clone());
+        let response = match tokio::time::timeout(self.stall, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                let why = words(error);
+                watch.failed(&why);
+                return Err(Error::Unreachable { host, why });
+            }
+            Err(_) => {
+                watch.failed("no answer");
+                return Err(Error::Stalled { host, limit: self.stall });
+            }
+        };
+        self.mind_retry_after(&host, &response);
+        Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), own: true })
+    }
+
+    fn mind_retry_after(&self, host: &str, response: &reqwest::Response) {
+        let status = response.status().as_u16();
+        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+        match (status, wait) {
+            (429 | 503, Some(wait)) => self.hosts.asked_for(host, wait, &format!("HTTP {status} with Retry-After")),
+            (429, None) => self.hosts.asked_for(host, self.hosts.first(), "HTTP 429"),
+            _ => {}
+        }
+    }
+
+    fn client(&self, url: &Url, tls: &Tls, reach: Reach, host: &str) -> Result<reqwest::Client, Error> {
+        let proxies = self.proxies && !url.host_str().is_some_and(crate::endpoint::is_loopback);
+        let key = Key { tls: (url.scheme() == "https").then(|| tls.clone()), reach, proxies };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.build(&key).map_err(|why| Error::Tls { host: host.to_owned(), why })?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, key: &Key) -> Result<reqwest::Client, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(self.connect)
+            .dns_resolver(Guarded(key.reach));
+        if !key.proxies {
+            builder = builder.no_proxy();
+        }
+        builder = match &key.tls {
+            None => builder.tls_certs_only([]),
+            Some(tls) => with_tls(builder.https_only(true), tls)?,
+        };
+        builder.build().map_err(words)
+    }
+}
+
+fn with_tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::ClientBuilder, String> {
+    let pem = |file: &Path| {
+        let bytes = File::open(file).and_then(|open| read_all(open, PEM_LIMIT));
+        bytes.map_err(|error| format!("{}: {error}", file.display()))
+    };
+    for file in &tls.ca {
+        let found = reqwest::Certificate::from_pem_bundle(&pem(file)?).map_err(words)?;
+        if found.is_empty() {
+            return Err(format!("{}: no certificate in it", file.display()));
+        }
+        builder = builder.tls_certs_merge(found);
+    }
+    if let Some((certificate, key)) = &tls.client {
+        let mut both = pem(certificate)?;
+        if let Some(key) = key {
+            both.push(b'\n');
+            both.extend(pem(key)?);
+        }
+        let identity = reqwest::Identity::from_pem(&both)
+            .map_err(|error| format!("{}: {}", certificate.display(), words(error)))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(tls.skip_verify))
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The first value of a header, where it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// All values of a header, where they are text.
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
+        self.response.headers().get_all(name).iter().filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect()
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The size that the server declares.
+    pub(crate) fn declared(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next piece of the body.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => {
+                self.watch.ended();
+                Err(Error::Unreachable { host: self.host.clone(), why: words(error) })
+            }
+            Err(_) => {
+                self.watch.failed("it stopped sending");
+                Err(Error::Stalled { host: self.host.clone(), limit: self.stall })
+            }
+        }
+    }
+
+    /// The whole body, never more than `limit` bytes of it.
+    pub(crate) async fn bytes(mut self, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
+        let too_large = || Error::TooLarge { what: what.to_owned(), limit };
+        if self.declared().is_some_and(|declared| declared > limit) {
+            self.watch.ended();
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            if bytes.len() as u64 + chunk.len() as u64 > limit {
+                self.watch.ended();
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        self.finished();
+        Ok(bytes)
+    }
+
+    /// The host did its part: a long read from here on is nobody's failure.
+    pub(crate) fn finished(&mut self) {
+        self.watch.ended();
+        self.hosts.answered(&self.host);
+    }
+
+    fn redirect(&self, from: &Url, first: &Url, zone: Zone, what: &str) -> Result<Url, Error> {
+        let refuse = |to: String, why| Error::Redirect { what: what.to_owned(), to, why };
+        let location = self.header(LOCATION.as_str()).ok_or_else(|| refuse("nowhere".into(), "it has no Location"))?;
+        let target = from.join(location).map_err(|_| refuse("nowhere".into(), "its Location is no address"))?;
+        match redirect_rule(first, &target, zone) {
+            Ok(()) => Ok(target),
+            Err(why) => Err(refuse(shown(&target), why)),
+        }
+    }
+}
+
+/// Addresses are checked once more when names are resolved ([`Guarded`]).
+fn redirect_rule(first: &Url, target: &Url, zone: Zone) -> Result<(), &'static str> {
+    if !matches!(target.scheme(), "http" | "https") {
+        return Err("it is neither http nor https");
+    }
+    if target.scheme() == "http" && first.scheme() != "http" {
+        return Err("it leads from https to http");
+    }
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err("it carries a user");
+    }
+    match literal(target) {
+        Some(address) if !same_origin(first, target) && !Reach::Beside(zone).allows(address) => {
+            Err("it leads into a network in which the registry does not lie")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The address, where the host is written as one.
+fn literal(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
+}
+
+pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+/// Scheme, host and path: a query can hold a signature that gives access.
+pub(crate) fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    crate::error::clean(&format!("{}://{host}{port}{}", url.scheme(), url.path()), 300)
+}
+
+fn sensitive(secret: &Secret, endpoint: &Endpoint) -> Result<HeaderValue, Error> {
+    let wrong = |_| Error::Credentials { host: endpoint.authority.clone(), why: "they cannot be sent".into() };
+    let mut value = HeaderValue::from_str(secret.expose()).map_err(wrong)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An error and its causes without the address, whose query can be secret.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    crate::error::clean(&text, 300)
+}
+
+/// Seconds; the form with a date is answered with a minute, whatever the date.
+fn retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    match value.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => value.ends_with("GMT").then(|| Duration::from_secs(60)),
+    }
+}
+
+/// Resolves names only to addresses within reach.
+struct Guarded(Reach);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<_> = found.filter(|address| reach.allows(address.ip())).collect();
+            match allowed.is_empty() {
+                true => Err("its addresses lie in a network in which the registry does not lie".into()),
+                false => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_by_the_rules() {
+        let table = [
+            ("https://r.example/v2", "https://cdn.example/x", Zone::Public, true),
+            ("https://r.example/v2", "http://cdn.example/x", Zone::Public, false),
+            ("https://r.example/v2", "http://r.example/x", Zone::Public, false),
+            ("https://r.example/v2", "https://169.254.169.254/x", Zone::Public, false),
+            ("https://r.example/v2", "https://[::ffff:10.0.0.1]/x", Zone::Public, false),
+            ("https://r.example/v2", "https://2130706433/x", Zone::Public, false),
+            ("https://r.example/v2", "https://10.0.0.1/x", Zone::Private, true),
+            ("http://127.0.0.1:5000/v2", "http://169.254.169.254/x", Zone::Loopback, false),
+            ("http://127.0.0.1:5000/v2", "http://10.0.0.1/x", Zone::Loopback, false),
+            ("http://127.0.0.1:5000/v2", "http://127.0.0.2:1/x", Zone::Loopback, true),
+            ("http://169.254.1.1:5000/v2", "http://169.254.1.1:5000/x", Zone::Special, true),
+            ("https://r.example/v2", "https://u:p@cdn.example/x", Zone::Public, false),
+            ("https://r.example/v2", "file:///etc/passwd", Zone::Public, false),
+        ];
+        for (first, target, zone, allowed) in table {
+            let (first, target) = (Url::parse(first).unwrap(), Url::parse(target).unwrap());
+            assert_eq!(redirect_rule(&first, &target, zone).is_ok(), allowed, "{first} {target}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_has_no_query() {
+        let url = Url::parse("https://u:p@h.example:1/a?sig=secret#x").unwrap();
+        assert_eq!(shown(&url), "https://h.example:1/a");
+    }
+}

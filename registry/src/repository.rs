@@ -1,0 +1,130 @@
+//! The one face of a repository, whether it lies in a registry or on disk. The methods take `&self`: lookups of different
+//! subjects can run side by side.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bestfit_selector::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::client::Shared;
+use crate::document::Descriptor;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::reference::Version;
+use crate::remote::Remote;
+use crate::stream::BlobStream;
+
+/// A repository to read from.
+#[derive(Debug)]
+pub struct Repository(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Remote(Box<Remote>),
+    Layout(Layout),
+}
+
+/// A manifest or an index that a version led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Media type, digest and size of the bytes.
+    pub descriptor: Descriptor,
+    /// The bytes, which have that digest.
+    pub bytes: Vec<u8>,
+}
+
+/// The manifests that may refer to a subject. A hint: the caller opens them and checks subject and type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrers {
+    /// Digest of the list's bytes (of all pages in a row); none where there is no list.
+    pub list: Option<Digest>,
+    /// At most [`crate::REFERRERS_LIMIT`] image manifests.
+    pub manifests: Vec<Descriptor>,
+    /// Who gave the list.
+    pub source: Source,
+    /// How long ago a cached list was fetched; none for one that was fetched now.
+    pub age: Option<Duration>,
+    /// Why a cached list is used although it is outdated; none for a fresh one.
+    pub stale: Option<String>,
+}
+
+/// Where a list of referrers comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The registry's Referrers API.
+    Api,
+    /// The tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema").
+    TagFallback,
+    /// An OCI layout.
+    Layout,
+    /// The on-disk cache.
+    Cache,
+}
+
+impl Repository {
+    pub(crate) fn remote(shared: Arc<Shared>, host: &str, repository: &str) -> Self {
+        Self(Kind::Remote(Box::new(Remote::new(shared, host, repository))))
+    }
+
+    pub(crate) fn layout(folder: PathBuf) -> Self {
+        Self(Kind::Layout(Layout::new(folder)))
+    }
+
+    /// The manifest or index that a tag or digest leads to. A tag is asked for anew each time.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where it is not there; every other error says nothing about that.
+    pub async fn resolve(&self, version: &Version) -> Result<Resolved, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.resolve(version).await,
+            Kind::Layout(layout) => layout.resolve(version),
+        }
+    }
+
+    /// A manifest or index of at most [`crate::MANIFEST_LIMIT`] bytes, with this digest.
+    ///
+    /// # Errors
+    /// As [`Repository::resolve`]; [`Error::DigestMismatch`] and [`Error::TooLarge`] for bytes that are not it.
+    pub async fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.manifest(digest).await,
+            Kind::Layout(layout) => layout.blob(digest, crate::MANIFEST_LIMIT),
+        }
+    }
+
+    /// A small blob of at most `limit` bytes, with this digest; kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub async fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.blob(digest, limit).await,
+            Kind::Layout(layout) => layout.blob(digest, limit),
+        }
+    }
+
+    /// A blob of exactly `size` bytes piece by piece; never kept in the cache.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`]; [`Error::WrongSize`] for another declared size.
+    pub async fn blob_stream(&self, digest: &Digest, size: u64) -> Result<BlobStream, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.blob_stream(digest, size).await,
+            Kind::Layout(layout) => layout.blob_stream(digest, size),
+        }
+    }
+
+    /// The manifests that may be artifacts of this type with this subject.
+    ///
+    /// # Errors
+    /// Any failure: an empty list means that the registry itself says that there are none.
+    pub async fn referrers(&self, subject: &Digest, artifact_type: &str) -> Result<Referrers, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.referrers(subject, artifact_type).await,
+            Kind::Layout(layout) => layout.referrers(subject, artifact_type),
+        }
+    }
+}

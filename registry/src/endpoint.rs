@@ -12,6 +12,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::error::Error;
 use crate::folder::read_all;
 use crate::hosts::{self, HostEntry};
+use crate::http::same_origin;
 
 const FILE_LIMIT: u64 = 1 << 20;
 const HUB: &str = "docker.io";
@@ -67,7 +68,12 @@ impl Endpoint {
     fn new(base: Url, registry: &str) -> Option<Self> {
         let host = base.host_str()?;
         let authority = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let is_registry = authority.eq_ignore_ascii_case(registry) || (registry == HUB && authority == HUB_SERVER);
+        let named = Url::parse(&format!("{}://{registry}", base.scheme())).ok();
+        // Compared as addresses: a default port may be written or not.
+        let is_registry = named.is_some_and(|named| same_origin(&named, &base));
+        let is_hub = registry == HUB && authority == HUB_SERVER;
+        let authority = if is_registry { registry.to_owned() } else { authority };
+        let is_registry = is_registry || is_hub;
         Some(Self {
             namespace: (!is_registry).then(|| registry.to_owned()),
             authority,
@@ -167,7 +173,7 @@ fn client_pair(entry: &HostEntry, folder: &Path) -> Result<Option<(PathBuf, Opti
 
 /// containerd's rule: `/v2` is added unless it is there or the path is overridden.
 fn base_of(server: &str, override_path: bool) -> Result<Url, String> {
-    let with_scheme = if server.starts_with("http") { server.to_owned() } else { format!("https://{server}") };
+    let with_scheme = if server.contains("://") { server.to_owned() } else { format!("https://{server}") };
     let mut base = Url::parse(&with_scheme).map_err(|error| format!("{server:?} is no address: {error}"))?;
     if !matches!(base.scheme(), "http" | "https") || !base.username().is_empty() || base.password().is_some() {
         return Err(format!("a host is https://NAME or http://NAME without a user, not {:?}", base.scheme()));

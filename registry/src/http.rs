@@ -401,6 +401,13 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn names_resolve_only_within_reach() {
+        let resolve = async |reach| Guarded(reach).resolve("localhost".parse().unwrap()).await.is_ok();
+        assert!(resolve(Reach::Named).await && resolve(Reach::Beside(Zone::Loopback)).await);
+        assert!(!resolve(Reach::Beside(Zone::Public)).await && !resolve(Reach::Beside(Zone::Private)).await);
+    }
+
     #[test]
     fn what_is_shown_has_no_query() {
         let url = Url::parse("https://u:p@h.example:1/a?sig=secret#x").unwrap();

@@ -37,7 +37,8 @@ impl Layout {
         };
         let bytes = self.blob(&digest, MANIFEST_LIMIT)?;
         let listed = || {
-            Some(self.index().ok()?.1.manifests.into_iter().find(|raw| raw.digest == digest.to_string())?.media_type?)
+            let (_, index) = self.index().ok()?;
+            index.manifests.into_iter().find(|raw| raw.digest == digest.to_string())?.media_type
         };
         let descriptor = Descriptor {
             media_type: media_type(&bytes, listed().as_deref()),

@@ -98,7 +98,9 @@ mod tests {
     fn only_lower_case_sha256_is_a_digest() {
         let good = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
-        for bad in ["", "sha256:", "sha256:00", "sha512:00", &good.to_uppercase(), &format!("{good}0"), "sha256:../../x"] {
+        for bad in
+            ["", "sha256:", "sha256:00", "sha512:00", &good.to_uppercase(), &format!("{good}0"), "sha256:../../x"]
+        {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

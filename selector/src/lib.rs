@@ -1,11 +1,44 @@
-//! placeholder
+//! bestfit's selection: which entry of an OCI image index fits a host best. Pure: no file, no clock, no network, no
+//! environment; the same [`Inputs`] always give the same [`Decision`].
+//!
+//! ```text
+//! index bytes ─▶ index ─▶ platform (candidates, default) ─┐
+//! artifacts ─▶ artifact ─▶ document ──────────────────────┼─▶ matching ─▶ ranking ─▶ decide ─▶ decision ─▶ record
+//! facts, schema, microarch ─▶ value, target ──────────────┘
+//! ```
+//!
+//! In the order of the data:
+//! - [`digest`], [`facts`], [`policy`], [`decision`]: the vocabulary;
+//! - [`json`], [`time`], [`version`]: strict readers of foreign text;
+//! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
+//! - [`artifact`], [`document`]: what is said about an entry;
+//! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
+//! - [`matching`]: what holds on this host, with every reason; [`ranking`]: the order of what fits;
+//! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained.
+
+#![forbid(unsafe_code)]
+
+pub mod artifact;
+pub mod decide;
 pub mod decision;
 pub mod digest;
+pub mod document;
 pub mod facts;
+pub mod index;
+pub mod json;
+pub mod matching;
+pub mod microarch;
+pub mod platform;
 pub mod policy;
-/// placeholder
-pub mod ranking {
-    /// placeholder
-    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-    pub struct Rank;
-}
+pub mod ranking;
+pub mod record;
+pub mod schema;
+pub mod target;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod value;
+pub mod version;
+
+pub use decide::{DecideError, decide};
+pub use decision::{Decision, Inputs};

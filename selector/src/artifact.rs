@@ -1,0 +1,314 @@
+//! Owns the reading of compatibility artifacts: a manifest that is about one subject, and the Proposal F documents in its
+//! layers (spec/proposal-f.md, matching.md §1 and §4). Says which of several artifacts are in force; what they mean for a
+//! host is `crate::matching`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::decision::Artifact;
+use crate::digest::Digest;
+use crate::document::{self, Document};
+use crate::index::{self, ARTIFACT_TYPE, Entry};
+use crate::json::{self, JsonError};
+use crate::time::Time;
+
+/// The type of a layer that holds a Proposal F document.
+pub const LAYER_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+/// Makes a layer one of several alternatives; its value names it.
+pub const ALTERNATIVE_ANNOTATION: &str = "io.bestfit.alternative";
+/// The longest artifact manifest that is read, in bytes (trust.md, "Attacks").
+pub const MAX_MANIFEST: usize = 4 << 20;
+/// The most layers of one artifact.
+pub const MAX_LAYERS: usize = 64;
+/// The most artifacts of one subject (trust.md, "Attacks").
+pub const MAX_ARTIFACTS: usize = 256;
+/// The date of an artifact; the second spelling is the proposal's.
+const CREATED: [&str; 2] = ["org.opencontainers.image.created", "oci.opencontainers.image.created"];
+const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A well-formed artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// When it was made, where it says so.
+    pub created: Option<Time>,
+    /// Its documents.
+    pub layers: Vec<Layer>,
+    /// What its author should know.
+    pub notes: Vec<String>,
+}
+
+/// One document of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name, where it is one of several alternatives.
+    pub alternative: Option<String>,
+    /// What it says.
+    pub document: Document,
+}
+
+/// Why an artifact says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArtifactError {
+    /// It is of another type: nothing is lost by ignoring it.
+    #[error("of type {0:?}, not {ARTIFACT_TYPE}: ignored")]
+    OtherType(String),
+    /// A part of it could not be read, so nobody knows what it asks for.
+    #[error("could not be read: {0}")]
+    Unread(String),
+    /// It is not what it must be.
+    #[error("{0}")]
+    Malformed(String),
+    /// The manifest is no JSON of the right shape.
+    #[error("manifest: {0}")]
+    Manifest(JsonError),
+    /// A document is no JSON of the right shape.
+    #[error("layer {layer}: {source}")]
+    Document {
+        /// Position of the layer.
+        layer: usize,
+        /// Where and why.
+        source: JsonError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawManifest {
+    schema_version: u64,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<RawConfig>,
+    #[serde(default)]
+    layers: Vec<RawLayer>,
+    subject: Option<RawSubject>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawConfig {
+    media_type: String,
+}
+
+#[derive(Deserialize)]
+struct RawSubject {
+    digest: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawLayer {
+    media_type: String,
+    digest: Digest,
+    annotations: Option<BTreeMap<String, String>>,
+    data: Option<String>,
+}
+
+/// Reads an artifact that was listed for `subject`; `now` is in seconds since 1970 UTC.
+pub fn read(subject: &Digest, artifact: &Artifact, now: i64) -> Result<Parsed, ArtifactError> {
+    let bytes = artifact.manifest.as_ref().map_err(|why| ArtifactError::Unread(json::plain(why, 300)))?;
+    if !artifact.digest.matches(bytes) {
+        return Err(ArtifactError::Malformed("its manifest does not have its digest".to_owned()));
+    }
+    let manifest = parse_manifest(bytes)?;
+    match &manifest.subject {
+        Some(found) if found.digest == *subject => {}
+        Some(found) => {
+            let text = format!("it is about {}, but was listed for {}", found.digest.short(), subject.short());
+            return Err(ArtifactError::Malformed(text));
+        }
+        None => return Err(ArtifactError::Malformed("it has no subject".to_owned())),
+    }
+    read_manifest(artifact.digest, manifest, &artifact.layers, now)
+}
+
+/// Reads an artifact that the index carries inline.
+pub fn read_inline(entry: &Entry, now: i64) -> Result<Parsed, ArtifactError> {
+    let bytes = match entry.inline() {
+        Some(bytes) => bytes.map_err(ArtifactError::Malformed)?,
+        None => return Err(ArtifactError::Unread("the index does not carry its content in `data`".to_owned())),
+    };
+    if entry.media_type == IMAGE_MANIFEST {
+        return read_manifest(entry.digest, parse_manifest(&bytes)?, &BTreeMap::new(), now);
+    }
+    if entry.media_type != LAYER_TYPE {
+        let media_type = json::plain(&entry.media_type, 100);
+        return Err(ArtifactError::Malformed(format!("an inline artifact has the media type {media_type:?}")));
+    }
+    let document = document::read(&bytes).map_err(|source| ArtifactError::Document { layer: 0, source })?;
+    let created = created(&entry.annotations, now)?;
+    let layers = vec![Layer { alternative: None, document }];
+    Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new() })
+}
+
+fn parse_manifest(bytes: &[u8]) -> Result<RawManifest, ArtifactError> {
+    let manifest: RawManifest = json::read(bytes, MAX_MANIFEST).map_err(ArtifactError::Manifest)?;
+    let config_type = manifest.config.as_ref().map_or("", |config| &config.media_type);
+    let given = manifest.artifact_type.as_deref().filter(|given| !given.is_empty()).unwrap_or(config_type);
+    if given != ARTIFACT_TYPE {
+        return Err(ArtifactError::OtherType(json::plain(given, 100)));
+    }
+    let media_type = manifest.media_type.as_deref().unwrap_or(IMAGE_MANIFEST);
+    if manifest.schema_version != 2 || media_type != IMAGE_MANIFEST {
+        return Err(ArtifactError::Malformed("its manifest is no OCI image manifest".to_owned()));
+    }
+    if manifest.layers.len() > MAX_LAYERS {
+        return Err(ArtifactError::Malformed(format!("it has more than {MAX_LAYERS} layers")));
+    }
+    Ok(manifest)
+}
+
+fn read_manifest(
+    digest: Digest,
+    manifest: RawManifest,
+    contents: &BTreeMap<Digest, Result<Vec<u8>, String>>,
+    now: i64,
+) -> Result<Parsed, ArtifactError> {
+    let created = created(&manifest.annotations.unwrap_or_default(), now)?;
+    let (mut layers, mut notes) = (Vec::new(), Vec::new());
+    for (position, raw) in manifest.layers.iter().enumerate() {
+        if raw.media_type != LAYER_TYPE {
+            let media_type = json::plain(&raw.media_type, 100);
+            notes.push(format!("layer {position} of {} has the type {media_type:?}: ignored", digest.short()));
+            continue;
+        }
+        let bytes = layer_bytes(position, raw, contents)?;
+        let document = document::read(&bytes).map_err(|source| ArtifactError::Document { layer: position, source })?;
+        let alternative = raw.annotations.as_ref().and_then(|all| all.get(ALTERNATIVE_ANNOTATION));
+        let alternative = alternative.map(|name| json::plain(name, 60));
+        layers.push(Layer { alternative, document });
+    }
+    Ok(Parsed { digest, created, layers, notes })
+}
+
+fn layer_bytes(
+    position: usize,
+    raw: &RawLayer,
+    contents: &BTreeMap<Digest, Result<Vec<u8>, String>>,
+) -> Result<Vec<u8>, ArtifactError> {
+    if let Some(data) = &raw.data {
+        let wrong = |why| ArtifactError::Malformed(format!("layer {position}: {why}"));
+        return index::decode(data, &raw.digest).map_err(wrong);
+    }
+    match contents.get(&raw.digest) {
+        Some(Ok(bytes)) if raw.digest.matches(bytes) => Ok(bytes.clone()),
+        Some(Ok(_)) => Err(ArtifactError::Malformed(format!("layer {position} does not have its digest"))),
+        Some(Err(why)) => Err(ArtifactError::Unread(format!("layer {position}: {}", json::plain(why, 300)))),
+        None => Err(ArtifactError::Unread(format!("layer {position} was not fetched"))),
+    }
+}
+
+/// The date; one in the future is refused, since it would replace everything that comes after it.
+fn created(annotations: &BTreeMap<String, String>, now: i64) -> Result<Option<Time>, ArtifactError> {
+    let Some(text) = CREATED.iter().find_map(|name| annotations.get(*name)) else { return Ok(None) };
+    let shown = json::plain(text, 60);
+    let time = Time::parse(text).ok_or_else(|| ArtifactError::Malformed(format!("created {shown:?} is no date")))?;
+    if time.seconds > now {
+        return Err(ArtifactError::Malformed(format!("created {shown} lies in the future")));
+    }
+    Ok(Some(time))
+}
+
+/// The artifacts that are in force, oldest first: one replaces only an older one of the same signer that names the same
+/// groups (matching.md §4). Without signatures all have the same signer: nobody. Ties go by digest.
+pub fn in_force(mut artifacts: Vec<Parsed>) -> (Vec<Parsed>, Vec<String>) {
+    artifacts.sort_by(|a, b| (a.created, a.digest).cmp(&(b.created, b.digest)));
+    artifacts.dedup_by_key(|artifact| artifact.digest);
+    let mut newest: BTreeMap<BTreeSet<String>, usize> = BTreeMap::new();
+    let (mut replaced, mut notes) = (BTreeSet::new(), Vec::new());
+    for (at, artifact) in artifacts.iter().enumerate() {
+        if let Some(older) = newest.insert(artifact.groups(), at) {
+            let (old, new) = (artifacts[older].digest.short(), artifact.digest.short());
+            notes.push(format!("{old} is replaced by the newer {new}, which names the same groups"));
+            replaced.insert(older);
+        }
+    }
+    let kept = artifacts.into_iter().enumerate().filter(|(at, _)| !replaced.contains(at));
+    (kept.map(|(_, artifact)| artifact).collect(), notes)
+}
+
+impl Parsed {
+    /// The groups that its documents name, under their canonical names.
+    fn groups(&self) -> BTreeSet<String> {
+        self.layers.iter().flat_map(|layer| layer.document.group_names()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Attach};
+
+    fn error(artifact: &Artifact) -> String {
+        read(&subject(), artifact, testing::NOW).unwrap_err().to_string()
+    }
+
+    fn subject() -> Digest {
+        Digest::of(b"subject")
+    }
+
+    #[test]
+    fn reads_what_oras_writes() {
+        let artifact = Attach::to(subject()).document(r#"{"compatibilities":{"nfd":{"memory-numa":true}}}"#).artifact();
+        let parsed = read(&subject(), &artifact, testing::NOW).unwrap();
+        assert_eq!((parsed.layers.len(), parsed.created.is_some()), (1, false));
+        let by_config = Attach::to(subject()).document(r#"{"compatibilities":{}}"#).type_in_config().artifact();
+        assert!(read(&subject(), &by_config, testing::NOW).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_not_what_it_must_be() {
+        let attach = || Attach::to(subject()).document(r#"{"compatibilities":{}}"#);
+        let with = |from: &str, to: &str| {
+            let mut artifact = attach().artifact();
+            let text = String::from_utf8(artifact.manifest.clone().unwrap()).unwrap().replace(from, to);
+            artifact.digest = Digest::of(text.as_bytes());
+            artifact.manifest = Ok(text.into_bytes());
+            artifact
+        };
+        let mut artifact = attach().artifact();
+        artifact.digest = Digest::of(b"other");
+        assert_eq!(error(&artifact), "its manifest does not have its digest");
+        let other = Attach::to(Digest::of(b"x")).document("{}").artifact();
+        assert!(error(&other).starts_with("it is about sha256:2d711642b726, but was listed for"), "{}", error(&other));
+        assert_eq!(error(&with("\"subject\"", "\"topic\"")), "it has no subject");
+        assert!(error(&with(ARTIFACT_TYPE, "application/spdx+json")).contains("ignored"));
+        assert_eq!(error(&with("\"schemaVersion\":2", "\"schemaVersion\":1")), "its manifest is no OCI image manifest");
+        let mut artifact = attach().artifact();
+        artifact.layers.clear();
+        assert_eq!(error(&artifact), "could not be read: layer 0 was not fetched");
+        let mut artifact = attach().artifact();
+        artifact.layers.values_mut().for_each(|layer| *layer = Ok(b"{}".to_vec()));
+        assert_eq!(error(&artifact), "layer 0 does not have its digest");
+        artifact.layers.values_mut().for_each(|layer| *layer = Err("429".into()));
+        assert_eq!(error(&artifact), "could not be read: layer 0: 429");
+        let artifact = Attach::to(subject()).document("{\n \"compatibilities\": {,").artifact();
+        assert_eq!(error(&artifact), "layer 0: line 2 column 22: key must be a string");
+        assert_eq!(
+            error(&attach().created("2099-01-01T00:00:00Z").artifact()),
+            "created 2099-01-01T00:00:00Z lies in the future"
+        );
+        assert_eq!(error(&attach().created("yesterday").artifact()), "created \"yesterday\" is no date");
+    }
+
+    #[test]
+    fn only_the_same_groups_replace() {
+        let make = |groups: &str, created: &str| {
+            let document = format!(r#"{{"compatibilities":{{{groups}}}}}"#);
+            let artifact = Attach::to(subject()).document(&document).created(created).artifact();
+            read(&subject(), &artifact, testing::NOW).unwrap()
+        };
+        let vendor = make(r#""nfd":{"memory-numa":true}"#, "2024-01-01T00:00:00Z");
+        let newer =
+            make(r#""io.kubernetes.nfd":{"memory-numa":false},"io.bestfit":{"weight":1}"#, "2024-01-02T00:00:00Z");
+        let notes = make(r#""org.blast":{"db":"nt"}"#, "2024-01-03T00:00:00Z");
+        for order in [[&vendor, &newer, &notes], [&notes, &newer, &vendor], [&newer, &vendor, &notes]] {
+            let (kept, said) = in_force(order.into_iter().cloned().collect());
+            assert_eq!(kept, [newer.clone(), notes.clone()]);
+            assert_eq!(said.len(), 1);
+        }
+    }
+}

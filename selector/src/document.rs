@@ -1,0 +1,152 @@
+//! Owns Proposal F documents: `{"compatibilities": {group: {key: scalar or array of scalars}}}`, with the reserved group
+//! `io.bestfit` taken apart (matching.md §4).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::json::{self, JsonError};
+use crate::schema::{Level, Schemas};
+use crate::value::{Scalar, Wanted};
+
+/// The longest document that is read, in bytes (trust.md, "Attacks").
+pub const MAX_BYTES: usize = 256 << 10;
+/// The most keys of one document.
+pub const MAX_KEYS: usize = 1024;
+/// The longest name of a group or key, in bytes.
+pub const MAX_NAME: usize = 256;
+/// The group that speaks to bestfit and asks nothing of the host.
+pub const RESERVED: &str = "io.bestfit";
+/// An author's weight lies within ± this.
+pub const MAX_WEIGHT: i64 = 100;
+
+/// One parsed document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// What it asks for, by group and key as written; the reserved group is not among them.
+    pub groups: BTreeMap<String, BTreeMap<String, Wanted>>,
+    /// The author's weight.
+    pub weight: i32,
+    /// What its author should know.
+    pub notes: Vec<String>,
+    levels: Vec<(String, Level)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDocument {
+    compatibilities: BTreeMap<String, BTreeMap<String, Wanted>>,
+}
+
+/// Reads one document.
+pub fn read(bytes: &[u8]) -> Result<Document, JsonError> {
+    let mut groups = json::read::<RawDocument>(bytes, MAX_BYTES)?.compatibilities;
+    let too_much = |message: String| Err(JsonError::Malformed { line: 1, column: 1, message });
+    let keys: usize = groups.values().map(BTreeMap::len).sum();
+    if groups.len() + keys > MAX_KEYS {
+        return too_much(format!("more than {MAX_KEYS} groups and keys"));
+    }
+    if groups.keys().chain(groups.values().flat_map(BTreeMap::keys)).any(|name| name.len() > MAX_NAME) {
+        return too_much(format!("a name is longer than {MAX_NAME} bytes"));
+    }
+    let reserved = groups.remove(RESERVED).unwrap_or_default();
+    let mut document = Document { groups, ..Document::default() };
+    reserved.iter().for_each(|(key, wanted)| document.instruct(key, wanted));
+    Ok(document)
+}
+
+impl Document {
+    /// Whether it says that the image runs anywhere: it asks for nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The level of a key: the longest pattern of the document that covers it, under the name as written or under its
+    /// canonical name.
+    pub fn level(&self, names: [&str; 2]) -> Option<Level> {
+        let covers = |pattern: &str| {
+            names.iter().any(|name| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => *name == pattern,
+            })
+        };
+        let covering = self.levels.iter().filter(|(pattern, _)| covers(pattern));
+        covering.max_by_key(|(pattern, _)| pattern.len()).map(|(_, level)| *level)
+    }
+
+    /// The groups that it names, under their canonical names.
+    pub fn group_names(&self) -> impl Iterator<Item = String> {
+        self.groups.keys().map(|name| Schemas::builtin().group(name).map_or(name, |group| &group.id).clone())
+    }
+
+    /// Takes one key of the reserved group.
+    fn instruct(&mut self, key: &str, wanted: &Wanted) {
+        let value = match wanted.values.as_slice() {
+            [value] if !wanted.array => value,
+            _ => return self.note(key, wanted, "one value is expected"),
+        };
+        match (key, key.strip_prefix("level:"), value) {
+            ("weight", _, Scalar::Int(weight)) => self.weight = (*weight).clamp(-MAX_WEIGHT, MAX_WEIGHT) as i32,
+            (_, Some(pattern), Scalar::Text(level)) => match level.as_str() {
+                "required" => self.levels.push((pattern.to_owned(), Level::Required)),
+                "preferred" => self.levels.push((pattern.to_owned(), Level::Preferred)),
+                "info" => self.levels.push((pattern.to_owned(), Level::Info)),
+                _ => self.note(key, wanted, "expected required, preferred or info"),
+            },
+            ("weight", _, _) => self.note(key, wanted, "expected a whole number"),
+            _ => self.note(key, wanted, "not known"),
+        }
+    }
+
+    fn note(&mut self, key: &str, wanted: &Wanted, why: &str) {
+        self.notes.push(format!("{RESERVED}/{} = {wanted}: {why}: ignored", json::plain(key, 100)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserved_group_sets_levels_and_weight() {
+        let text = r#"{"compatibilities": {"nfd": {"memory-numa": true}, "io.bestfit": {"weight": 5000,
+            "level:nfd/*": "info", "level:nfd/memory-*": "preferred", "level:host/a": "nice", "colour": "red"}}}"#;
+        let document = read(text.as_bytes()).unwrap();
+        assert_eq!((document.weight, document.groups.len()), (100, 1));
+        assert_eq!(document.level(["io.kubernetes.nfd/memory-numa", "nfd/memory-numa"]), Some(Level::Preferred));
+        assert_eq!(document.level(["nfd/x", "nfd/x"]), Some(Level::Info));
+        assert_eq!(document.level(["host/a", "host/a"]), None);
+        assert_eq!(
+            document.notes,
+            [
+                "io.bestfit/colour = red: not known: ignored",
+                "io.bestfit/level:host/a = nice: expected required, preferred or info: ignored"
+            ]
+        );
+        assert!(read(br#"{"compatibilities": {"io.bestfit": {"weight": 1}}}"#).unwrap().is_empty());
+    }
+
+    /// The two samples of the proposal as they stand there: neither is JSON.
+    #[test]
+    fn the_samples_of_the_proposal_fail_with_line_and_column() {
+        let nfd = "{\n  \"compatibilities\": {\n    \"nfd\": {\n      \"cpu-pstate.turbo\": false\n      \"kernel-selinux.enabled\": true\n    }\n}\n";
+        assert_eq!(read(nfd.as_bytes()).unwrap_err().to_string(), "line 5 column 7: expected `,` or `}`");
+        let hpc = "{\n  \"compatibilities\": {\n    \"io.archspec\": {\n      \"target\": \"arm64\",\n    }\n}\n";
+        assert_eq!(read(hpc.as_bytes()).unwrap_err().to_string(), "line 5 column 5: trailing comma");
+    }
+
+    #[test]
+    fn shape_and_size_are_checked() {
+        let error = |text: &str| read(text.as_bytes()).unwrap_err().to_string();
+        assert!(error(r#"{"compatibility": {}}"#).contains("unknown field `compatibility`"));
+        assert!(
+            error(r#"{"compatibilities": {"nfd": {"a": null}}}"#).starts_with("line 1 column 38: invalid type: null")
+        );
+        assert!(error(r#"{"compatibilities": {"nfd": {"a": {"b": 1}}}}"#).contains("expected true, false, a number"));
+        assert!(error(r#"{"compatibilities": {"nfd": {"a": 1, "a": 2}}}"#).contains("twice"));
+        let many: Vec<String> = (0..1024).map(|at| format!("\"{at}\":1")).collect();
+        assert!(error(&format!(r#"{{"compatibilities":{{"x":{{{}}}}}}}"#, many.join(","))).contains("1024"));
+        assert!(error(&format!(r#"{{"compatibilities":{{"{}":{{}}}}}}"#, "x".repeat(300))).contains("256 bytes"));
+        assert!(error(&format!("{}1", " ".repeat(300 << 10))).contains("accepted"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Owns the words between the privileged worker and the unprivileged decider: one frame after the other over a pipe.
+//! Pure: encodes and decodes, reads and writes nothing.
+//!
+//! A frame is one byte of [`Kind`], four bytes of length (big endian) and that many bytes. The worker sends [`Ask`] and the
+//! index, gets an [`Answer`] or an error, and may then send any number of [`Fetch`]; each is answered by chunks and an end,
+//! or by an error. It closes the pipe when it is done.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Decision, HostPlatform};
+use crate::digest::Digest;
+use crate::facts::Facts;
+use crate::policy::Policy;
+
+/// The longest payload of one frame, in bytes: a 4 MiB index, or a decision over 64 entries, with room.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A JSON message: [`Ask`], [`Answer`] or [`Fetch`].
+    Message,
+    /// Raw bytes that belong to the message before.
+    Bytes,
+    /// The stream of chunks is complete, and its digest was right.
+    End,
+    /// What was asked for failed; the payload says why, in UTF-8.
+    Error,
+}
+
+/// The other side broke the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The first byte is no kind.
+    #[error("frame of unknown kind {0:#04x}")]
+    Kind(u8),
+    /// The payload is longer than [`MAX_PAYLOAD`].
+    #[error("frame of {0} bytes, at most {MAX_PAYLOAD} are allowed")]
+    TooLong(usize),
+}
+
+/// The bytes of a frame's header.
+pub const HEADER: usize = 5;
+
+/// The header of a frame with a payload of `length` bytes.
+pub fn header(kind: Kind, length: usize) -> Result<[u8; HEADER], FrameError> {
+    let short = u32::try_from(length).ok().filter(|_| length <= MAX_PAYLOAD).ok_or(FrameError::TooLong(length))?;
+    let byte = match kind {
+        Kind::Message => b'M',
+        Kind::Bytes => b'B',
+        Kind::End => b'.',
+        Kind::Error => b'!',
+    };
+    let [a, b, c, d] = short.to_be_bytes();
+    Ok([byte, a, b, c, d])
+}
+
+/// Reads a header back: the kind, and the length of the payload that follows.
+pub fn parse_header([kind, a, b, c, d]: [u8; HEADER]) -> Result<(Kind, usize), FrameError> {
+    let kind = match kind {
+        b'M' => Kind::Message,
+        b'B' => Kind::Bytes,
+        b'.' => Kind::End,
+        b'!' => Kind::Error,
+        other => return Err(FrameError::Kind(other)),
+    };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if length > MAX_PAYLOAD {
+        return Err(FrameError::TooLong(length));
+    }
+    Ok((kind, length))
+}
+
+/// The question; a [`Kind::Bytes`] frame with the index follows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The image as the container names it; its repository is where referrers and content are asked for.
+    pub reference: String,
+    /// What is known about the host.
+    pub facts: Facts,
+    /// What the site asked for.
+    pub policy: Policy,
+    /// The host's platform.
+    pub host: HostPlatform,
+    /// The entry that containerd chose.
+    pub default: Option<Digest>,
+    /// Seconds since 1970 UTC.
+    pub now: i64,
+    /// How long the answer may take.
+    pub deadline: Duration,
+    /// How registries are reached.
+    pub registries: RegistryAccess,
+}
+
+/// The part of the configuration that the decider needs to reach registries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryAccess {
+    /// containerd's `certs.d`.
+    pub hosts_dir: std::path::PathBuf,
+    /// Hosts that may be asked over plain http besides loopback.
+    pub plain_http: Vec<String>,
+    /// The bytes of docker's `config.json`, read by the worker: the decider may not read root's files. Secret.
+    pub docker_config: Option<Vec<u8>>,
+    /// How long a list of referrers counts as fresh.
+    pub referrers_lifetime: Duration,
+    /// The most bytes that the cache may hold.
+    pub cache_max_bytes: u64,
+}
+
+/// The decision.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// What was decided.
+    pub decision: Decision,
+    /// Requests that went out to registries.
+    pub requests: u64,
+    /// How long gathering took, in microseconds.
+    pub gather_us: u64,
+    /// How long matching took, in microseconds.
+    pub decide_us: u64,
+}
+
+/// One piece of content of the chosen entry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// What to fetch.
+    pub digest: Digest,
+    /// Its exact size in bytes, from the descriptor that named it.
+    pub size: u64,
+    /// Whether it is a manifest, which registries serve from another place than blobs.
+    pub manifest: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_back_and_bad_ones_do_not() {
+        for kind in [Kind::Message, Kind::Bytes, Kind::End, Kind::Error] {
+            assert_eq!(parse_header(header(kind, 70_000).unwrap()), Ok((kind, 70_000)));
+        }
+        assert_eq!(header(Kind::Bytes, MAX_PAYLOAD + 1), Err(FrameError::TooLong(MAX_PAYLOAD + 1)));
+        assert_eq!(parse_header([b'B', 0xff, 0, 0, 0]), Err(FrameError::TooLong(0xff00_0000)));
+        assert_eq!(parse_header([0, 0, 0, 0, 0]), Err(FrameError::Kind(0)));
+    }
+}

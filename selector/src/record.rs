@@ -1,0 +1,185 @@
+//! Owns the decision record: what `bestfit explain --json` prints and the node's log keeps, one schema for both, and its
+//! rendering as text for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Answer, Decision, EntryReport, Outcome, Verdict};
+use crate::digest::Digest;
+use crate::json;
+
+/// The name and version of the record's schema.
+pub const SCHEMA: &str = "io.bestfit.decision.v1";
+
+/// One decision and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// When it was decided, RFC 3339.
+    pub time: String,
+    /// The image as it was named.
+    pub reference: String,
+    /// containerd's or Kubernetes' namespace, where there is a container.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub namespace: Option<String>,
+    /// The container, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub container: Option<String>,
+    /// The mode of the configuration: `off`, `observe`, `select`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<String>,
+    /// What was done, where there is a container.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub applied: Option<Applied>,
+    /// The digest of the entry that runs, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chosen: Option<Digest>,
+    /// The decision; none where an error came before it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decision: Option<Decision>,
+    /// The preferred entries that could not be applied.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub refused: Vec<Refused>,
+    /// How long each stage took, in microseconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub timings: BTreeMap<String, u64>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// What was done with a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Applied {
+    /// Another entry runs.
+    Swapped,
+    /// The entry that containerd chose runs.
+    Default,
+    /// The container was refused.
+    Denied,
+    /// The decision was recorded only.
+    Observed,
+}
+
+/// A preferred entry that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The entry.
+    pub digest: Digest,
+    /// Why.
+    pub reason: String,
+}
+
+impl Record {
+    /// A record with nothing in it but when and about what; the caller fills in the rest.
+    pub fn new(time: impl Into<String>, reference: impl Into<String>) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            time: time.into(),
+            reference: reference.into(),
+            namespace: None,
+            container: None,
+            mode: None,
+            applied: None,
+            chosen: None,
+            decision: None,
+            refused: Vec::new(),
+            timings: BTreeMap::new(),
+            error: None,
+        }
+    }
+}
+
+/// A decision for people: the candidates as a table, then each one's reasons. Plain text; ends with a newline.
+pub fn render_table(decision: &Decision) -> String {
+    let mut text = table(decision);
+    for entry in decision.entries.iter().filter(|entry| !entry.reasons.is_empty()) {
+        let _ = write!(text, "\n{} {} {}\n", entry.position, entry.digest.short(), verdict(entry.verdict));
+        for reason in &entry.reasons {
+            let _ = writeln!(text, "  {:<7} {}", answer(reason.answer), json::plain(&reason.text, 1000));
+        }
+    }
+    let outcome = match decision.outcome {
+        Outcome::Swap => "swap",
+        Outcome::Default => "default",
+        Outcome::Deny => "deny",
+    };
+    let _ = write!(text, "\n{outcome}: {}\n", json::plain(&decision.why, 1000));
+    if let Some(why) = winner(decision) {
+        let _ = writeln!(text, "  {why}");
+    }
+    for note in &decision.notes {
+        let _ = writeln!(text, "note: {}", json::plain(note, 1000));
+    }
+    text
+}
+
+fn table(decision: &Decision) -> String {
+    let header = ["", "#", "platform", "digest", "verdict"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = decision
+        .entries
+        .iter()
+        .map(|entry| {
+            let mark = mark(decision, entry).to_owned();
+            let platform = json::plain(&entry.platform, 60);
+            [mark, entry.position.to_string(), platform, entry.digest.short(), verdict(entry.verdict).to_owned()]
+        })
+        .collect();
+    let width =
+        |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths = [width(0), width(1), width(2), width(3), width(4)];
+    let mut text = String::new();
+    for row in [&header].into_iter().chain(&rows) {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    text
+}
+
+/// `->` is what runs, `*` what containerd chose.
+fn mark(decision: &Decision, entry: &EntryReport) -> &'static str {
+    let runs = match decision.outcome {
+        Outcome::Swap => decision.preferred.first().copied(),
+        Outcome::Default => decision.default,
+        Outcome::Deny => None,
+    };
+    match (runs == Some(entry.digest), decision.default == Some(entry.digest)) {
+        (true, true) => "->*",
+        (true, false) => "->",
+        (false, true) => "  *",
+        (false, false) => "",
+    }
+}
+
+/// Where the winner beat the next Compatible entry.
+fn winner(decision: &Decision) -> Option<String> {
+    let mut ranked: Vec<_> = decision.entries.iter().filter_map(|entry| Some((entry.rank.as_ref()?, entry))).collect();
+    ranked.sort_by(|a, b| b.0.cmp(a.0));
+    let [(best_rank, best), (next_rank, next), ..] = ranked.as_slice() else { return None };
+    let (name, more, less) = best_rank.difference(next_rank)?;
+    let (best, next) = (best.position, next.position);
+    Some(format!("entry {best} goes before entry {next} by {name}: {more} against {less}"))
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Compatible => "compatible",
+        Verdict::Incompatible => "incompatible",
+        Verdict::Undetermined => "undetermined",
+        Verdict::Undeclared => "undeclared",
+        Verdict::Skipped => "skipped",
+    }
+}
+
+fn answer(answer: Answer) -> &'static str {
+    match answer {
+        Answer::True => "yes",
+        Answer::False => "no",
+        Answer::Unknown => "unknown",
+        Answer::Note => "note",
+    }
+}

@@ -1,0 +1,88 @@
+//! Owns the question whether a host runs code that was compiled for a microarchitecture (reference/archspec.md §3): yes
+//! where the host is that target or a descendant, and where it has all its features under the same vendor.
+
+use std::collections::BTreeSet;
+
+use crate::decision::Answer;
+use crate::facts::{Facts, State, Value};
+use crate::json;
+use crate::microarch::{GENERIC, Microarchitectures, Target};
+use crate::value::{Comparison, Scalar};
+
+/// The group of archspec's facts and keys.
+pub const GROUP: &str = "io.archspec";
+/// The host's target.
+pub const TARGET: &str = "cpu.target";
+/// The names of all targets whose features the host has, of its vendor or generic.
+pub const CANDIDATES: &str = "cpu.candidates";
+/// The host's flags as /proc/cpuinfo spells them.
+pub const FEATURES: &str = "cpu.features";
+
+/// Holds any of `wanted` against the target or level in `host`.
+pub fn compare(facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
+    let answers = wanted.iter().map(|name| one(facts, &name.to_string(), host));
+    let order = |comparison: &Comparison| match comparison.answer {
+        Answer::True => 2,
+        Answer::Unknown => 1,
+        Answer::False | Answer::Note => 0,
+    };
+    let best = answers.max_by_key(|comparison| (order(comparison), comparison.depth));
+    best.unwrap_or_else(|| Comparison::new(Answer::Unknown, "an empty array asks for nothing"))
+}
+
+fn one(facts: &Facts, name: &str, host: Option<&State>) -> Comparison {
+    let graph = Microarchitectures::builtin();
+    let Some(wanted) = graph.get(name) else {
+        let (name, version) = (json::plain(name, 60), graph.version());
+        let text = format!("{name} is not in the archspec data {version}: update the archspec data");
+        return Comparison::new(Answer::Unknown, text);
+    };
+    let host = match host {
+        Some(State::Known { value: Value::Text(host) }) => host,
+        Some(State::Known { value }) => {
+            return Comparison::new(Answer::Unknown, format!("this host says {value}, which is no target"));
+        }
+        Some(State::Absent) => return Comparison::new(Answer::False, "absent on this host"),
+        Some(State::Unknown { why }) => return Comparison::new(Answer::Unknown, format!("cannot be seen: {why}")),
+        None => return Comparison::new(Answer::Unknown, "this host's facts do not say"),
+    };
+    let Some(target) = graph.get(host) else {
+        let text = format!("this host is {}, which is not in the archspec data", json::plain(host, 60));
+        return Comparison::new(Answer::Unknown, text);
+    };
+    if graph.runs(target, wanted) {
+        return Comparison::satisfied(format!("this host is {host}"), [wanted.depth, 0, 0, 0]);
+    }
+    if set(facts, CANDIDATES).is_some_and(|candidates| candidates.contains(&wanted.name)) {
+        let depth = graph.generic(wanted).map_or(0, |generic| generic.depth);
+        return Comparison::satisfied(format!("this host is {host} and has all its features"), [depth, 0, 0, 0]);
+    }
+    Comparison::new(Answer::False, format!("this host is {host}{}", why_not(graph, facts, target, wanted)))
+}
+
+/// What keeps this host from running `wanted`, as far as the facts tell.
+fn why_not(graph: &Microarchitectures, facts: &Facts, host: &Target, wanted: &Target) -> String {
+    if graph.family(host) != graph.family(wanted) {
+        return format!(", {} is for {}", wanted.name, graph.family(wanted));
+    }
+    let missing = set(facts, FEATURES).map(|features| graph.missing(wanted, features)).unwrap_or_default();
+    if !missing.is_empty() {
+        let more = if missing.len() > 8 { ", …" } else { "" };
+        return format!(", missing: {}{more}", missing[..missing.len().min(8)].join(", "));
+    }
+    let vendor = match facts.get(GROUP, "cpu.vendor").map(|fact| &fact.state) {
+        Some(State::Known { value: Value::Text(vendor) }) => vendor,
+        _ => &host.vendor,
+    };
+    if wanted.vendor != GENERIC && wanted.vendor != *vendor {
+        return format!(", made by {}, not {}", json::plain(vendor, 60), wanted.vendor);
+    }
+    String::new()
+}
+
+fn set<'a>(facts: &'a Facts, key: &str) -> Option<&'a BTreeSet<String>> {
+    match facts.get(GROUP, key).map(|fact| &fact.state) {
+        Some(State::Known { value: Value::Set(values) }) => Some(values),
+        _ => None,
+    }
+}

@@ -1,0 +1,67 @@
+//! Owns the version of the control groups that containers get.
+
+use bestfit_selector::facts::Facts;
+
+use crate::HOST;
+use crate::root::HostRoot;
+use crate::seen::Seen;
+
+/// Only the root of the unified hierarchy has this file; in hybrid mode it lies one folder deeper.
+const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
+/// The init process sees the host's mounts; this process may not.
+const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
+
+pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
+    let (version, source) = version(root);
+    facts.set(HOST, "cgroup.version", version.fact(source));
+}
+
+fn version(root: &HostRoot) -> (Seen<i64>, &'static str) {
+    match root.exists(CONTROLLERS) {
+        Ok(true) => return (Seen::Known(2), CONTROLLERS),
+        Ok(false) => {}
+        Err(error) => return (Seen::Unknown(error.to_string()), CONTROLLERS),
+    }
+    let mut why = String::new();
+    for path in MOUNTS {
+        match root.text(path) {
+            Ok(mountinfo) => return (mounted(&mountinfo).map_or(Seen::Absent, Seen::Known), path),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    (Seen::Unknown(why), MOUNTS[1])
+}
+
+/// 2 where the unified hierarchy is at the top, 1 where any controller of version 1 is mounted (hybrid mode counts: the
+/// controllers that containers get are of version 1). The format is proc(5), `/proc/pid/mountinfo`.
+fn mounted(mountinfo: &str) -> Option<i64> {
+    let mounts = || {
+        mountinfo.lines().filter_map(|line| {
+            let (mount, filesystem) = line.split_once(" - ")?;
+            Some((mount.split(' ').nth(4)?, filesystem.split(' ').next()?))
+        })
+    };
+    if mounts().any(|(point, kind)| point == "/sys/fs/cgroup" && kind == "cgroup2") {
+        return Some(2);
+    }
+    mounts().any(|(point, kind)| point.starts_with("/sys/fs/cgroup/") && kind == "cgroup").then_some(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Lines of Debian 12 with systemd, and of a guest with hand-mounted controllers.
+    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+                          32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+                          41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn the_top_decides() {
+        assert_eq!(mounted(UNIFIED), Some(2));
+        assert_eq!(mounted(HYBRID), Some(1));
+        assert_eq!(mounted("23 1 0:2 / /sys rw - sysfs sysfs rw\n"), None);
+        assert_eq!(mounted("broken\n- - -\n"), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Owns the kernel's version and whether SELinux enforces.
+
+use bestfit_selector::facts::Facts;
+
+use crate::root::HostRoot;
+use crate::seen::Seen;
+use crate::{HOST, NFD};
+
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
+
+pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
+    let release = match root.seen_line(RELEASE, "/proc/sys") {
+        // Every kernel has this file: without it the root was recorded in part.
+        Seen::Absent => Seen::Unknown(format!("{RELEASE}: not there")),
+        seen => seen,
+    };
+    let version = release.as_ref().and_then(|release| match numeric_prefix(release) {
+        "" => Seen::Unknown(format!("{RELEASE}: begins with no number: {release:?}")),
+        version => Seen::Known(version.to_owned()),
+    });
+    facts.set(HOST, "kernel.version", version.fact(RELEASE));
+    facts.set(HOST, "kernel.release", release.as_ref().map(|release| release.clone()).fact(RELEASE));
+
+    let full = release.map(|release| nfd_full(&release));
+    let parts = full.as_ref().and_then(|full| nfd_parts(full).map_or(Seen::Absent, Seen::Known));
+    facts.set(NFD, "kernel-version.full", full.fact(RELEASE));
+    for (index, name) in ["major", "minor", "revision"].into_iter().enumerate() {
+        let part = parts.as_ref().map(|parts| parts[index].clone());
+        facts.set(NFD, format!("kernel-version.{name}"), part.fact(RELEASE));
+    }
+
+    let enforce = "/sys/fs/selinux/enforce";
+    let enforcing = root.seen_line(enforce, "/sys/fs").map(|text| text.starts_with('1'));
+    facts.set(NFD, "kernel-selinux.enabled", enforcing.true_only().fact(enforce));
+}
+
+/// The leading number of at most three components: `5.14.0` of `5.14.0-427.13.1.el9_4.x86_64`.
+fn numeric_prefix(release: &str) -> &str {
+    let mut end = 0;
+    for component in release.splitn(4, '.').take(3) {
+        let digits = component.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            break;
+        }
+        // The dot before this component counts only with the digits after it.
+        end += usize::from(end > 0) + digits;
+        if digits < component.len() {
+            break;
+        }
+    }
+    &release[..end]
+}
+
+/// NFD's label text: what a label cannot hold becomes `_`, and no separator stands at either end.
+fn nfd_full(release: &str) -> String {
+    let label = release.replace(|char: char| !char.is_ascii_alphanumeric() && !"-_.".contains(char), "_");
+    label.trim_matches(['-', '_', '.']).to_owned()
+}
+
+/// NFD's `^(\d+)(\.(\d+))?(\.(\d+))?(-.*)?$`: major, minor and revision, empty where they are missing; `None` where a
+/// version has another shape, such as one of four components.
+fn nfd_parts(full: &str) -> Option<[String; 3]> {
+    let version = full.split_once('-').map_or(full, |(version, _)| version);
+    let components: Vec<&str> = version.split('.').collect();
+    let numeric = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if components.len() > 3 || !components.iter().all(numeric) {
+        return None;
+    }
+    Some([0, 1, 2].map(|index| components.get(index).copied().unwrap_or_default().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // `uname -r` of Rocky 9, Debian 12, WSL 2, a kernel built from source, and an Arch kernel; then made-up shapes.
+    #[test]
+    fn releases_are_split() {
+        let cases = [
+            ("5.14.0-427.13.1.el9_4.x86_64", "5.14.0", Some(["5", "14", "0"])),
+            ("6.1.0-28-amd64", "6.1.0", Some(["6", "1", "0"])),
+            ("5.15.153.1-microsoft-standard-WSL2", "5.15.153", None),
+            ("6.18.44-custom", "6.18.44", Some(["6", "18", "44"])),
+            ("6.12-arch1", "6.12", Some(["6", "12", ""])),
+            ("6.9rc1", "6.9", None),
+            ("6", "6", Some(["6", "", ""])),
+            ("6..1", "6", None),
+            ("next", "", None),
+            ("", "", None),
+        ];
+        for (release, version, parts) in cases {
+            assert_eq!(numeric_prefix(release), version, "{release}");
+            let found = nfd_parts(release);
+            assert_eq!(found, parts.map(|parts| parts.map(str::to_owned)), "{release}");
+        }
+    }
+
+    #[test]
+    fn the_label_holds_only_what_a_label_can() {
+        assert_eq!(nfd_full("6.1.0+rpt-rpi~v8-"), "6.1.0_rpt-rpi_v8");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_release_is_taken(release in ".{0,40}") {
+            proptest::prop_assert!(release.starts_with(numeric_prefix(&release)));
+            let _ = nfd_parts(&nfd_full(&release));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Owns the platform of a host in OCI (GOOS, GOARCH) spelling.
+
+use bestfit_selector::decision::HostPlatform;
+
+use crate::cpu::cpuinfo::CpuInfo;
+use crate::root::HostRoot;
+use crate::seen::Seen;
+
+/// The architecture of a root whose `/proc/cpuinfo` does not tell: no entry of an index has it, so none can run there.
+const UNKNOWN: &str = "unknown";
+
+/// Operating system and architecture of the host. Of the running machine it is what this program was built for; elsewhere
+/// the shape of `/proc/cpuinfo` tells, and "unknown" where it does not.
+pub fn host_platform(root: &HostRoot) -> HostPlatform {
+    let architecture = if root.is_running() {
+        this_architecture()
+    } else {
+        match CpuInfo::load(root) {
+            Seen::Known(info) => info.architecture().unwrap_or(UNKNOWN),
+            Seen::Absent | Seen::Unknown(_) => UNKNOWN,
+        }
+    };
+    HostPlatform { os: "linux".to_owned(), architecture: architecture.to_owned() }
+}
+
+/// The architecture this program was built for, in GOARCH spelling.
+pub(crate) fn this_architecture() -> &'static str {
+    goarch(std::env::consts::ARCH)
+}
+
+/// GOARCH for Rust's name of the architecture this program was built for.
+fn goarch(arch: &'static str) -> &'static str {
+    match arch {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        "loongarch64" => "loong64",
+        same => same,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_names_become_goarch() {
+        for (rust, go) in [("x86_64", "amd64"), ("x86", "386"), ("aarch64", "arm64"), ("riscv64", "riscv64")] {
+            assert_eq!(goarch(rust), go);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+# What people and CI run. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Heavy dependencies are built once per profile: `check` and `test` share the dev profile, the rest is release.
+CARGO ?= cargo
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+RELAY_TARGET = $(shell tests/setup/relay-target.sh)
+RELAY = $(TARGET_DIR)/$(RELAY_TARGET)/relay/containerd-shim-bestfit-v1
+
+.PHONY: help setup build test unit e2e demo check bench
+
+help: ## list the targets
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
+
+setup: ## install what is missing from the distribution, unpack the peers of the tests below target/peers
+	@tests/setup/setup.sh
+
+build: ## release binaries in target/release
+	$(CARGO) build --release -p bestfit-cli -p bestfit-worker -p bestfit-decider
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --profile relay --target $(RELAY_TARGET) -p bestfit-relay
+	@install -m 755 $(RELAY) $(TARGET_DIR)/release/containerd-shim-bestfit-v1
+
+unit: ## tests that need no containerd
+	$(CARGO) test --workspace --exclude bestfit-tests
+	$(CARGO) test -p bestfit-tests --lib
+
+e2e: build ## end-to-end tests against containerd 1.6, 1.7 and 2.x, as root
+	$(CARGO) test -p bestfit-tests --test e2e -- $(E2E)
+
+test: unit e2e ## all tests
+
+demo: build ## one index, two runs: the stock runtime and bestfit, side by side
+	$(CARGO) run -q -p bestfit-tests --bin demo
+
+bench: build ## cost against the stock shim; writes target/bench.json
+	$(CARGO) run -q -p bestfit-tests --bin bench -- $(BENCH)
+
+check: ## formatting, lints, documentation, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	@if command -v shellcheck >/dev/null; then shellcheck -x tests/setup/*.sh .ci/run; else echo "SKIP: no shellcheck here"; fi

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what the build needs from the distribution, and unpacks the peers of the end-to-end tests below target/peers.
+# Does only what is missing, upgrades nothing, and needs no network when everything is there.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+peers=${BESTFIT_PEERS:-$repo/target/peers}
+export peers
+# shellcheck source=tests/setup/say.sh
+source "$here/say.sh"
+
+mkdir -p "$peers/bin"
+"$here/system.sh"
+"$here/rust.sh"
+"$here/debian.sh" bookworm containerd runc docker-registry busybox
+"$here/debian.sh" trixie containerd oras
+"$here/debian.sh" forky containerd crane oras containernetworking-plugins
+"$here/distribution.sh"
+"$here/ferro.sh"
+"$here/crictl.sh"
+"$here/report.sh"

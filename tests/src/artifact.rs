@@ -1,0 +1,93 @@
+//! Owns attaching compatibility artifacts (Proposal F) to what lies in a registry: by hand, and by the real `oras`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::command;
+use crate::image::{Descriptor, digest, media};
+use crate::peers;
+use crate::registry::Registry;
+
+/// The artifact type of Proposal F.
+pub const ARTIFACT: &str = "application/vnd.oci.image-compatibility.v1";
+/// The type of its layer.
+pub const SPEC: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+
+/// `{"compatibilities": …}` as bytes.
+pub fn compatibilities(groups: &Value) -> Vec<u8> {
+    serde_json::to_vec(&json!({ "compatibilities": groups })).expect("JSON")
+}
+
+/// What makes an entry fit every machine that the tests run on; more keys are more specific.
+pub fn fits() -> Value {
+    json!({"host": {"kernel.version": ">=3.10"}})
+}
+
+/// What no machine has.
+pub fn fits_nowhere() -> Value {
+    json!({"host": {"kernel.version": ">=999.0"}})
+}
+
+/// Attaches a document to a manifest or index. Registries without the Referrers API get the list under the fallback
+/// tag, as clients have to do it (OCI distribution 1.1, "Unavailable Referrers API"). Gives the artifact's digest.
+pub fn attach(registry: &Registry, repository: &str, subject: &Descriptor, document: &[u8]) -> String {
+    attach_layers(registry, repository, subject, &[document])
+}
+
+/// The same with several layers.
+pub fn attach_layers(registry: &Registry, repository: &str, subject: &Descriptor, documents: &[&[u8]]) -> String {
+    let empty = Descriptor::of(media::EMPTY, b"{}");
+    registry.put_blob(repository, &empty.digest, b"{}");
+    let layers: Vec<Value> = documents
+        .iter()
+        .map(|document| {
+            registry.put_blob(repository, &digest(document), document);
+            Descriptor::of(SPEC, document).json()
+        })
+        .collect();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": ARTIFACT,
+        "config": empty.json(), "layers": layers, "subject": subject.json(),
+    });
+    let bytes = serde_json::to_vec(&manifest).expect("JSON");
+    let descriptor = Descriptor::of(media::MANIFEST, &bytes);
+    let answer = registry.put_manifest(repository, &descriptor.digest, media::MANIFEST, &bytes);
+    if answer.header("oci-subject").is_none() {
+        add_to_fallback(registry, repository, subject, &descriptor);
+    }
+    descriptor.digest
+}
+
+fn add_to_fallback(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &Descriptor) {
+    let tag = subject.digest.replace(':', "-");
+    let mut list: Value = registry.get_manifest(repository, &tag).map_or_else(
+        || json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": []}),
+        |bytes| serde_json::from_slice(&bytes).expect("the fallback list"),
+    );
+    let mut entry = artifact.json();
+    entry["artifactType"] = json!(ARTIFACT);
+    list["manifests"].as_array_mut().expect("a list").push(entry);
+    registry.put_manifest(repository, &tag, media::INDEX, &serde_json::to_vec(&list).expect("JSON"));
+}
+
+/// Attaches a document by `oras attach`, or says that oras is missing.
+pub fn attach_with_oras(
+    registry: &Registry,
+    repository: &str,
+    subject: &Descriptor,
+    document: &[u8],
+) -> Result<(), String> {
+    let oras = peers::program("oras").ok_or_else(|| "oras is missing".to_owned())?;
+    let dir = crate::isolate::dir().join(format!("oras-{}", &subject.digest[7..19]));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::fs::write(dir.join("compatibility.json"), document).expect("a file");
+    let target = format!("{}/{repository}@{}", registry.host, subject.digest);
+    let mut command = Command::new(oras);
+    command.args(["attach", "--plain-http", "--artifact-type", ARTIFACT, &target]);
+    command.arg(format!("compatibility.json:{SPEC}")).current_dir(&dir).env("HOME", &dir);
+    command::run(&mut command, Duration::from_secs(30)).ok();
+    std::fs::remove_dir_all(&dir).ok();
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! Owns reading the log of decisions: one JSON line per create.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// All records of a log, the oldest first; none where there is no log yet.
+pub fn read(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("bad record ({error}): {line}")))
+        .collect()
+}
+
+/// What was applied: `swapped`, `default`, `denied` or `observed`.
+pub fn applied(record: &Value) -> &str {
+    record["applied"].as_str().unwrap_or_else(|| panic!("a record without \"applied\": {record:#}"))
+}

@@ -128,6 +128,7 @@ impl Hosts {
         if let (Some(folder), Ok(bytes)) = (&self.folder, serde_json::to_vec(&down)) {
             // Without the file the next process waits once more: no reason to fail.
             let _ = folder.write(&file_name(host), &bytes);
+            forget_old(folder);
         }
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), down);
     }
@@ -146,7 +147,12 @@ impl Watch {
         Self { hosts, host, start: Instant::now(), armed: true }
     }
 
-    /// The exchange came to an end by itself.
+    /// Waiting goes on: a body is read.
+    pub(crate) fn goes_on(&mut self) {
+        self.armed = true;
+    }
+
+    /// What was waited for came, or failed by itself.
     pub(crate) fn ended(&mut self) {
         self.armed = false;
     }
@@ -161,6 +167,17 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if self.armed && self.start.elapsed() >= self.hosts.rules.patience {
             self.hosts.failed(&self.host, &format!("no answer within {:.1} s", self.start.elapsed().as_secs_f32()));
+        }
+    }
+}
+
+/// Files of hosts that nobody asks for any more; by chance, because it need not happen each time.
+fn forget_old(folder: &Folder) {
+    if std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0).is_multiple_of(16) {
+        for found in folder.files(10_000).unwrap_or_default() {
+            if found.modified.elapsed().is_ok_and(|age| age > LONGEST * 2) {
+                let _ = folder.remove(&found.name);
+            }
         }
     }
 }

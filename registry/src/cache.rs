@@ -159,11 +159,11 @@ impl Cache {
 
     fn drop_file(&self, place: &[String], name: &str) {
         let _ = match place {
-            [host, repository] => self
-                .referrers
-                .below(host)
-                .and_then(|host| host.below(repository))
-                .and_then(|folder| folder.remove(name)),
+            [host, repository] => self.referrers.below(host).and_then(|host| {
+                host.below(repository)?.remove(name)?;
+                // Stays where other lists are left in it.
+                host.remove_folder(repository)
+            }),
             _ => self.blobs.remove(name),
         };
     }

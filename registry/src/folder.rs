@@ -93,6 +93,12 @@ impl Folder {
         }
     }
 
+    /// Removes an empty folder directly below.
+    pub(crate) fn remove_folder(&self, name: &str) -> io::Result<()> {
+        check(name)?;
+        Ok(unlinkat(&self.0, name, UnlinkatFlags::RemoveDir)?)
+    }
+
     /// Names directly below, at most `limit` of them, in no order.
     pub(crate) fn names(&self, limit: usize) -> io::Result<Vec<String>> {
         // A second handle: reading a folder moves its offset.

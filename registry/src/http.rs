@@ -145,6 +145,7 @@ impl Http {
                 return Err(Error::Stalled { host, limit: self.stall });
             }
         };
+        watch.ended();
         self.mind_retry_after(&host, &response);
         Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), own: true })
     }
@@ -257,10 +258,10 @@ impl Reply {
     pub(crate) async fn bytes(mut self, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
         let too_large = || Error::TooLarge { what: what.to_owned(), limit };
         if self.declared().is_some_and(|declared| declared > limit) {
-            self.watch.ended();
             return Err(too_large());
         }
         let mut bytes = Vec::new();
+        self.watch.goes_on();
         while let Some(chunk) = self.chunk().await? {
             if bytes.len() as u64 + chunk.len() as u64 > limit {
                 self.watch.ended();
@@ -272,7 +273,7 @@ impl Reply {
         Ok(bytes)
     }
 
-    /// The host did its part: a long read from here on is nobody's failure.
+    /// The host did its part.
     pub(crate) fn finished(&mut self) {
         self.watch.ended();
         self.hosts.answered(&self.host);

@@ -6,7 +6,7 @@
 //!                                            │ cache, backoff ─▶ folder (openat, no links)
 //! ```
 //!
-//! - [`reference`]: what the user writes, normalised as docker does
+//! - [`mod@reference`]: what the user writes, normalised as docker does
 //! - [`client`]: options, shared state; [`repository`]: the methods that callers use
 //! - `hosts`, `endpoint`: containerd's `hosts.toml`, and which servers stand for a registry
 //! - `challenge`, `credentials`, `helper`, `auth`: `WWW-Authenticate`, docker's config, tokens

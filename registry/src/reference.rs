@@ -263,7 +263,7 @@ fn component_is_good(part: &str) -> bool {
             .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
 }
 
-fn checked_tag(tag: &str) -> Result<String, String> {
+pub(crate) fn checked_tag(tag: &str) -> Result<String, String> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let good = tag.len() <= TAG_LIMIT
         && tag.bytes().next().is_some_and(word)

@@ -15,7 +15,7 @@ use crate::endpoint::{Endpoint, endpoints};
 use crate::error::{Error, clean};
 use crate::http::{Reply, same_origin, shown};
 use crate::listing::{keep, next_link};
-use crate::reference::Version;
+use crate::reference::{Version, checked_tag};
 use crate::repository::{Referrers, Resolved, Source};
 use crate::stream::BlobStream;
 
@@ -41,7 +41,10 @@ impl Remote {
     pub(crate) async fn resolve(&self, version: &Version) -> Result<Resolved, Error> {
         let (digest, tag) = match version {
             Version::Digest(digest) => (Some(*digest), digest.to_string()),
-            Version::Tag(tag) => (None, tag.clone()),
+            Version::Tag(tag) => {
+                let tag = checked_tag(tag).map_err(|why| Error::Malformed { what: self.name(), why })?;
+                (None, tag)
+            }
             Version::Only => {
                 let why = "a tag or a digest is missing".into();
                 return Err(Error::Malformed { what: self.name(), why });

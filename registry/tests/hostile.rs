@@ -1,4 +1,5 @@
 //! Reads from servers that lie, drip, flood, redirect and omit: each attack of the threat table that concerns reading.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in what it calls")]
 
 mod server;
 
@@ -63,6 +64,9 @@ async fn tags_digests_and_blobs_are_verified() {
     assert!(matches!(repository.blob(&digest, 5).await, Err(Error::TooLarge { limit: 5, .. })));
     assert!(repository.resolve(&Version::Tag("gone".into())).await.unwrap_err().is_absence());
     assert!(repository.resolve(&Version::Only).await.is_err());
+    let asked = client.requests();
+    assert!(repository.resolve(&Version::Tag("../../_catalog".into())).await.is_err());
+    assert_eq!(client.requests(), asked);
     assert_eq!(client.requests() as usize, server.requests().len());
 }
 

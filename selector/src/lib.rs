@@ -14,7 +14,8 @@
 //! - [`artifact`], [`document`]: what is said about an entry;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
 //! - [`matching`]: what holds on this host, with every reason; [`ranking`]: the order of what fits;
-//! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained.
+//! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained; [`exchange`]: the words between
+//!   worker and decider.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod decide;
 pub mod decision;
 pub mod digest;
 pub mod document;
+pub mod exchange;
 pub mod facts;
 pub mod index;
 pub mod json;

@@ -43,6 +43,12 @@ pub struct Record {
     /// The preferred entries that could not be applied.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub refused: Vec<Refused>,
+    /// The rule that left the container as containerd made it, where no decision was asked for or needed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub untouched: Option<String>,
+    /// How many requests went out to registries.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requests: Option<u64>,
     /// How long each stage took, in microseconds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub timings: BTreeMap<String, u64>,
@@ -88,6 +94,8 @@ impl Record {
             chosen: None,
             decision: None,
             refused: Vec::new(),
+            untouched: None,
+            requests: None,
             timings: BTreeMap::new(),
             error: None,
         }

@@ -83,10 +83,10 @@ pub(crate) struct Explain {
     /// Print the decision record as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Decide again from the inputs that this record names, and say whether the decision is the same. Of a log with many
-    /// records the last line counts; `-` reads standard input. REF, where given, says where content is read that the record
-    /// names by digest.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["facts", "root"])]
+    /// Decide again on the inputs that this record names, and say whether the decision is the same: exit code 0 if it is,
+    /// 1 if not. Of a log with many records the last one counts; `-` reads standard input. REF, where given, says where
+    /// content is read that the record names by digest.
+    #[arg(long, value_name = "FILE", conflicts_with = "root")]
     pub(crate) record: Option<PathBuf>,
 }
 
@@ -104,6 +104,12 @@ pub(crate) struct Check {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
+    /// containerd's socket, instead of CONTAINERD_ADDRESS or /run/containerd/containerd.sock.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<String>,
+    /// Only the containers of this namespace of containerd.
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -153,7 +159,7 @@ Examples:
 const PS_EXAMPLES: &str = "\
 Examples:
   bestfit ps
-  CONTAINERD_ADDRESS=/run/k3s/containerd/containerd.sock bestfit ps --json";
+  bestfit ps --namespace k8s.io --address /run/k3s/containerd/containerd.sock --json";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

@@ -1,18 +1,18 @@
 //! `bestfit host`: the facts, as a table or as JSON.
 
-use bestfit_hostprobe::{HostRoot, probe};
+use bestfit_hostprobe::probe;
 use bestfit_selector::facts::{Fact, Facts, State, Value};
 
 use crate::arguments::Host;
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_json, table};
-use crate::stages::host_root;
+use crate::stages::host;
 
 /// Longer values are cut in the table; JSON has all of them.
 const MAX_VALUE: usize = 60;
 
 pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
-    let root: HostRoot = host_root(arguments.root.as_deref())?;
+    let root = host::root(arguments.root.as_deref())?;
     let facts = probe(&root);
     if arguments.json {
         print_json(&facts)?;

@@ -23,8 +23,11 @@ struct Row {
     namespace: String,
     container: String,
     image: String,
-    /// The digest that runs, the one that containerd chose, and the index of both.
+    #[serde(default)]
+    runtime: String,
+    /// The entry that runs; None where containerd's own choice was left.
     chosen: Option<String>,
+    /// The entry that containerd chose, and the index of both.
     default: Option<String>,
     index: Option<String>,
     status: Option<String>,
@@ -32,7 +35,7 @@ struct Row {
 }
 
 pub(crate) fn run(arguments: &Ps) -> Result<Exit, Failure> {
-    let list = list()?;
+    let list = list(arguments)?;
     let rows: Vec<Row> = serde_json::from_slice(&list)
         .map_err(|error| Failure::new(Exit::Data, format!("the list of {WORKER} cannot be read: {error}")))
         .map_err(|failure| failure.hint("are bestfit and bestfit-worker of the same version?"))?;
@@ -55,8 +58,8 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
             row.namespace.clone(),
             row.container.chars().take(24).collect(),
             row.image.clone(),
-            short(row.chosen.as_deref()),
-            if row.chosen == row.default { "same".to_owned() } else { short(row.default.as_deref()) },
+            row.chosen.as_deref().map_or_else(|| "default".to_owned(), short),
+            row.default.as_deref().map_or_else(|| "-".to_owned(), short),
             or_dash(&row.status),
             or_dash(&row.time),
         ]);
@@ -65,8 +68,8 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
 }
 
 /// The first digits of a digest, for people.
-fn short(digest: Option<&str>) -> String {
-    digest.map_or_else(|| "-".to_owned(), |digest| digest.chars().take("sha256:".len() + 12).collect())
+fn short(digest: &str) -> String {
+    digest.chars().take("sha256:".len() + 12).collect()
 }
 
 fn worker() -> Result<PathBuf, Failure> {
@@ -78,11 +81,13 @@ fn worker() -> Result<PathBuf, Failure> {
     })
 }
 
-fn list() -> Result<Vec<u8>, Failure> {
+fn list(arguments: &Ps) -> Result<Vec<u8>, Failure> {
     let worker = worker()?;
     let failed = |error: std::io::Error| Failure::io(worker.display(), &error);
     let mut child = Command::new(&worker)
         .args(["list", "--json"])
+        .args(arguments.address.iter().flat_map(|socket| ["--address", socket]))
+        .args(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -109,11 +114,11 @@ fn bounded(pipe: Option<impl Read>, limit: u64) -> std::io::Result<Vec<u8>> {
 /// The worker ends with the same codes as this program; what it printed says what happened.
 fn refusal(status: ExitStatus, complaint: &str) -> Failure {
     let first = complaint.lines().next().unwrap_or_default();
-    let said = plain(first.trim_start_matches("error: ").trim());
+    let said = plain(first.trim_start_matches("bestfit-worker: ").trim());
     let what = if said.is_empty() { format!("{WORKER}: {status}") } else { said };
     match status.code() {
         Some(69) => Failure::new(Exit::Unavailable, what).hint(
-            "is containerd running? CONTAINERD_ADDRESS names another socket than /run/containerd/containerd.sock",
+            "is containerd running? --address or CONTAINERD_ADDRESS names another socket than /run/containerd/containerd.sock",
         ),
         Some(77) => Failure::new(Exit::NoPermission, what).hint("run it as root: containerd's socket is root's"),
         Some(78) => Failure::new(Exit::Config, what).hint("`bestfit config check` shows every mistake"),

@@ -22,22 +22,22 @@ fn ps(worker: Option<&str>, arguments: &[&str]) -> Run {
 fn containers_are_listed() {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     let list = format!(
-        r#"[ "$1 $2" = "list --json" ] || exit 64
+        r#"[ "$*" = "list --json --address /x.sock --namespace k8s.io" ] || exit 64
 echo '[{{"namespace":"k8s.io","container":"0123456789abcdef0123456789","image":"reg.lan/app:v1","chosen":"{a}","default":"{b}","index":"{c}","status":"swapped","time":"2026-01-02T03:04:05Z"}},
-{{"namespace":"default","container":"web","image":"reg.lan/web:v1","chosen":"{b}","default":"{b}","index":null,"status":null,"time":null}}]'"#,
+{{"namespace":"default","container":"web","image":"reg.lan/web:v1","chosen":null,"default":null,"index":null,"status":null,"time":null}}]'"#,
         a = digest("a"),
         b = digest("b"),
         c = digest("c")
     );
     assert_eq!(
-        ps(Some(&list), &["ps"]).prints(),
+        ps(Some(&list), &["ps", "--address", "/x.sock", "-n", "k8s.io"]).prints(),
         "\
 NAMESPACE  CONTAINER                 IMAGE           RUNS                 DEFAULT              STATUS   TIME
 k8s.io     0123456789abcdef01234567  reg.lan/app:v1  sha256:aaaaaaaaaaaa  sha256:bbbbbbbbbbbb  swapped  2026-01-02T03:04:05Z
-default    web                       reg.lan/web:v1  sha256:bbbbbbbbbbbb  same                 -        -
+default    web                       reg.lan/web:v1  default              -                    -        -
 "
     );
-    let run = ps(Some(&list), &["ps", "--json"]);
+    let run = ps(Some(&list), &["ps", "--address", "/x.sock", "--namespace", "k8s.io", "--json"]);
     let rows: serde_json::Value = serde_json::from_str(run.prints()).unwrap();
     assert_eq!(rows[0]["chosen"], digest("a"));
     assert_eq!(ps(Some("echo '[]'"), &["ps"]).prints(), "no container of this node went through bestfit\n");
@@ -50,10 +50,10 @@ fn what_the_worker_could_not_do_is_said() {
         "error: bestfit-worker is neither beside this program nor in /usr/libexec/bestfit\n\
          hint: install bestfit on this node; ps asks the node that it runs on\n",
     );
-    ps(Some("echo 'error: /run/containerd/containerd.sock: Connection refused' >&2; exit 69"), &["ps"]).fails(
+    ps(Some("echo 'bestfit-worker: /run/containerd/containerd.sock: Connection refused' >&2; exit 69"), &["ps"]).fails(
         69,
         "error: /run/containerd/containerd.sock: Connection refused\n\
-         hint: is containerd running? CONTAINERD_ADDRESS names another socket than /run/containerd/containerd.sock\n",
+         hint: is containerd running? --address or CONTAINERD_ADDRESS names another socket than /run/containerd/containerd.sock\n",
     );
     ps(Some("echo '/run/containerd/containerd.sock: Permission denied' >&2; exit 77"), &["ps"]).fails(
         77,

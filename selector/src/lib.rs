@@ -24,6 +24,8 @@ pub mod decide;
 pub mod decision;
 pub mod digest;
 pub mod document;
+#[cfg(test)]
+mod examples;
 pub mod exchange;
 pub mod facts;
 pub mod index;
@@ -32,6 +34,8 @@ pub mod matching;
 pub mod microarch;
 pub mod platform;
 pub mod policy;
+#[cfg(test)]
+mod properties;
 pub mod ranking;
 pub mod record;
 pub mod schema;

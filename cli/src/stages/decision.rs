@@ -43,11 +43,7 @@ pub(crate) async fn decide_on(
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let decision = decided(&inputs, reference)?;
-    Ok(Decided {
-        decision,
-        gather_us: micros(gathered.duration_since(started)),
-        decide_us: micros(gathered.elapsed()),
-    })
+    Ok(Decided { decision, gather_us: micros(gathered.duration_since(started)), decide_us: micros(gathered.elapsed()) })
 }
 
 /// The pure decision; its errors name the image.

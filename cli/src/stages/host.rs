@@ -52,7 +52,9 @@ pub(crate) fn read_facts(file: &Path) -> Result<Facts, Failure> {
 /// The platform that facts speak of: the family of the detected microarchitecture. None where they do not tell; a file
 /// of a few facts written by hand is then taken to be about a host like this one.
 fn platform_of(facts: &Facts) -> Option<HostPlatform> {
-    let State::Known { value: Value::Text(target) } = &facts.get("io.archspec", "cpu.target")?.state else { return None };
+    let State::Known { value: Value::Text(target) } = &facts.get("io.archspec", "cpu.target")?.state else {
+        return None;
+    };
     let graph = Microarchitectures::builtin();
     let architecture = match graph.family(graph.get(target)?) {
         "x86_64" => "amd64",

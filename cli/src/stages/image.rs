@@ -35,9 +35,7 @@ pub(crate) struct Single {
 
 /// The configuration, and the mistakes in it as a failure.
 pub(crate) fn configuration(profile: Option<&str>) -> Result<Loaded, Failure> {
-    load(&Location::from_env(profile.map(str::to_owned))).map_err(|errors| {
-        Failure::from(errors)
-    })
+    load(&Location::from_env(profile.map(str::to_owned))).map_err(|errors| Failure::from(errors))
 }
 
 /// A reference that is one.
@@ -72,7 +70,8 @@ fn user_cache() -> Option<PathBuf> {
 /// The bytes of the file that the site names, else of the user's own; a missing file is no file.
 fn docker_config(loaded: &Loaded) -> Result<Option<Vec<u8>>, Failure> {
     let named = loaded.origins.contains_key("registries.docker_config");
-    let own = || home("DOCKER_CONFIG").or_else(|| Some(home("HOME")?.join(".docker"))).map(|dir| dir.join("config.json"));
+    let own =
+        || home("DOCKER_CONFIG").or_else(|| Some(home("HOME")?.join(".docker"))).map(|dir| dir.join("config.json"));
     let path: Option<PathBuf> = if named { loaded.config.registries.docker_config.clone() } else { own() };
     path.filter(|path| is_there(path)).map(|path| file::read(&path, MAX_DOCKER_CONFIG)).transpose()
 }

@@ -83,8 +83,11 @@ impl Sources<'_> {
         read.map_err(|error| {
             let why = plain(&error.to_string());
             let exit = if error.is_unavailable() { Exit::Unavailable } else { Exit::NoInput };
-            Failure::new(exit, format!("{what} of the record, {digest}: {why}"))
-                .hint(format!("looked in {} and {}", self.config.cache.dir.display(), self.reference))
+            Failure::new(exit, format!("{what} of the record, {digest}: {why}")).hint(format!(
+                "looked in {} and {}",
+                self.config.cache.dir.display(),
+                self.reference
+            ))
         })
     }
 

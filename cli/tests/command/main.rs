@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
 
+mod bad_input;
 mod config;
+mod explain;
+mod layout;
 mod pages;
 mod ps;
 mod sandbox;

@@ -76,6 +76,13 @@ impl Sandbox {
         self.finish(self.command(Path::new(env!("CARGO_BIN_EXE_bestfit")), arguments))
     }
 
+    pub(crate) fn bestfit_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
+        std::fs::write(self.path("stdin"), input).unwrap();
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_bestfit")), arguments);
+        command.stdin(fs::File::open(self.path("stdin")).unwrap());
+        self.finish(command)
+    }
+
     pub(crate) fn finish(&self, command: Command) -> Run {
         let Output { status, stdout, stderr } = spawn(command).wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap().replace(&self.0.path().display().to_string(), "DIR");

@@ -14,7 +14,7 @@ fn a_wrong_command_line_ends_with_64() {
         &["check"],
         &["host", "--nope"],
         &["explain", "x", "--facts", "a", "--root", "b"],
-        &["explain", "x", "--record", "a", "--facts", "b"],
+        &["explain", "x", "--record", "a", "--root", "b"],
         &["completions", "tcl"],
     ] {
         let run = sandbox.bestfit(arguments);

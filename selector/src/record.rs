@@ -191,3 +191,82 @@ fn answer(answer: Answer) -> &'static str {
         Answer::Note => "note",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::decide;
+    use crate::facts::Fact;
+    use crate::testing::{Attach, attach, bare_inputs, facts, image, index, set, wrap};
+
+    /// A default that says nothing, a level, a product, another architecture, and a document with a slip of the pen.
+    fn decision() -> Decision {
+        let mut host = facts(&[
+            ("io.archspec", "cpu.target", "x86_64_v4".into()),
+            ("io.archspec", "cpu.candidates", set("x86_64 x86_64_v2 x86_64_v3 x86_64_v4")),
+            ("host", "kernel.version", "5.14.0".into()),
+        ]);
+        host.set("nfd", "pci-*", Fact::absent("/sys/bus/pci/devices"));
+        let names = ["plain", "v3", "v4", "gpu", "typo"];
+        let mut images: Vec<(&str, &str)> = names.iter().map(|name| (*name, "linux/amd64")).collect();
+        images.push(("arm", "linux/arm64"));
+        let mut inputs = bare_inputs(index(&images), host);
+        let mut say = |name: &str, document: &str| {
+            attach(&mut inputs, name, &[Attach::to(image(name)).document(document)]);
+        };
+        say("v3", &wrap(r#""io.archspec":{"cpu.target":"x86_64_v3"},"host":{"kernel.version":">=5.10"}"#));
+        say("v4", &wrap(r#""io.archspec":{"cpu.target":"x86_64_v4"},"org.blast":{"db":"nt"}"#));
+        say("gpu", &wrap(r#""nfd":{"pci-0302_10de.present":true}"#));
+        say("typo", "{\n  \"compatibilities\": {\n    \"nfd\": {\n      \"memory-numa\": true,\n    }\n  }\n}");
+        attach(&mut inputs, "plain", &[]);
+        decide(&inputs).unwrap()
+    }
+
+    #[test]
+    fn a_decision_for_people() {
+        insta::assert_snapshot!(render_table(&decision()), @r#"
+             #  platform     digest               verdict
+          *  0  linux/amd64  sha256:be329575236f  undeclared
+             1  linux/amd64  sha256:9c6047f0bd38  compatible
+        ->   2  linux/amd64  sha256:a0b24a5f4f29  compatible
+             3  linux/amd64  sha256:4664bebb8c15  incompatible
+             4  linux/amd64  sha256:2bbc3479bade  undetermined
+             5  linux/arm64  sha256:b8c753899bbd  skipped
+
+        0 sha256:be329575236f undeclared
+          note    no artifact says anything about it
+
+        1 sha256:9c6047f0bd38 compatible
+          yes     host/kernel.version = >=5.10: this host has 5.14.0 (/test/kernel.version)
+          yes     io.archspec/cpu.target = x86_64_v3: this host is x86_64_v4 (/test/cpu.target)
+
+        2 sha256:a0b24a5f4f29 compatible
+          yes     io.archspec/cpu.target = x86_64_v4: this host is x86_64_v4 (/test/cpu.target)
+          note    group "org.blast" is not known here: ignored
+
+        3 sha256:4664bebb8c15 incompatible
+          no      nfd/pci-0302_10de.present = true: absent on this host (/sys/bus/pci/devices)
+
+        4 sha256:2bbc3479bade undetermined
+          unknown artifact sha256:0d7c00681546: layer 0: line 5 column 5: trailing comma
+
+        5 sha256:b8c753899bbd skipped
+          note    cannot run on linux/amd64
+
+        swap: sha256:a0b24a5f4f29 fits this host best
+          entry 2 goes before entry 1 by cpu: 50:3 against 50:2
+        note: group "org.blast" is not known here: ignored
+        "#);
+    }
+
+    #[test]
+    fn the_record_survives_json() {
+        let mut record = Record::new("2026-01-01T00:00:00Z", "localhost/demo:1");
+        record.decision = Some(decision());
+        record.applied = Some(Applied::Swapped);
+        record.refused = vec![Refused { digest: image("v3"), reason: "another user".into() }];
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(json.starts_with(r#"{"schema":"io.bestfit.decision.v1","time":"2026-01-01T00:00:00Z","#));
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+}

@@ -1,1 +1,15 @@
-//! placeholder
+//! The stage that reads what comes from outside: which artifacts say something about the entries of an index.
+//!
+//! ```text
+//! repository + index ─▶ gather ─▶ evidence ─▶ bestfit_selector::decide
+//! ```
+//!
+//! - [`gather`]: three rounds of requests at most, each sent side by side: referrers, artifact manifests, documents
+//!
+//! The same stage serves `bestfit explain` and, in the program beside this library, the shim: there it runs as an
+//! unprivileged process (`confine`), spoken to over a pipe (`serve`). It applies nothing and trusts nothing.
+#![forbid(unsafe_code)]
+
+pub mod gather;
+
+pub use gather::gather;

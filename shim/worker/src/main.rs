@@ -1,2 +1,111 @@
-//! placeholder
-fn main() {}
+//! `bestfit-worker`: started by the relay for one create, privileged, short-lived; the only user of containerd's API.
+//!
+//! ```text
+//! relay ─▶ create ─▶ subject ─▶ decider (another process) ─▶ swap: content, plan, users, rebase ─▶ relay
+//!                                                              └─▶ record, log
+//! ```
+//!
+//! - [`create`]: the order of one create; [`swap`]: from the decision to the mounts
+//! - [`subject`]: may this container be touched at all; [`mounts`], [`bundle`], [`image`]: what it reads for that
+//! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
+//! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
+//! - [`record`], [`log`]: what is written down; [`list`]: what runs here now
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod bundle;
+mod containerd;
+mod content;
+mod create;
+mod decider;
+mod image;
+mod list;
+mod log;
+mod mounts;
+mod plan;
+mod rebase;
+mod record;
+mod relay;
+mod request;
+mod subject;
+mod swap;
+mod users;
+
+use std::process::ExitCode;
+
+use arguments::Command;
+use bestfit_config::{Config, Location};
+use create::Call;
+use relay::Relay;
+use request::Reply;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let command = match arguments::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(problem) => {
+            eprintln!("bestfit-worker: {problem}\n{}", arguments::USAGE);
+            return ExitCode::from(64);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bestfit-worker: {error}");
+            return ExitCode::from(70);
+        }
+    };
+    let code = match command {
+        Command::Help => {
+            println!("{}", arguments::USAGE);
+            ExitCode::SUCCESS
+        }
+        Command::Create(call) => runtime.block_on(create(&call)),
+        Command::Recover(call) => runtime.block_on(recover(&call)),
+        Command::List { address, namespace } => runtime.block_on(list(&address, namespace.as_deref())),
+    };
+    // A read of stdin that nobody answers any more must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs the create; a SIGTERM from the relay ends it, and what was begun is undone first.
+async fn create(call: &Call) -> ExitCode {
+    let mut relay = Relay::new();
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return ExitCode::from(70) };
+    let ended = tokio::select! {
+        () = create::create(call, &mut relay) => true,
+        _ = terminate.recv() => false,
+    };
+    if !ended {
+        relay.answer(&undone(call, true).await).await;
+    }
+    ExitCode::SUCCESS
+}
+
+/// For the relay of a worker that died: puts the default back, and tells its mounts.
+async fn recover(call: &Call) -> ExitCode {
+    Relay::new().answer(&undone(call, false).await).await;
+    ExitCode::SUCCESS
+}
+
+/// Undoes what this worker (`own`) or a dead one began for this container; the answer is what the relay shall forward.
+async fn undone(call: &Call, own: bool) -> Reply {
+    let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
+    let config = loaded.map_or_else(|_| Config::default(), |loaded| loaded.config);
+    rebase::undo_for(&config.state, &call.namespace, &call.id, own).await.map_or(Reply::Leave, Reply::Mounts)
+}
+
+async fn list(address: &str, namespace: Option<&str>) -> ExitCode {
+    match list::list(address, namespace).await {
+        Ok(listed) => {
+            println!("{}", serde_json::to_string_pretty(&listed).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bestfit-worker: {error}");
+            let denied = error.to_string().contains("ermission denied");
+            ExitCode::from(if denied { 77 } else { 69 })
+        }
+    }
+}

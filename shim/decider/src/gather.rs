@@ -1,0 +1,122 @@
+//! Owns the order of requests: which subjects are asked about, and what is read of each answer. Says nothing about fit.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use bestfit_registry::{Descriptor, Repository};
+use bestfit_selector::decision::{Artifact, Evidence, HostPlatform};
+use bestfit_selector::digest::Digest;
+use bestfit_selector::index::{Index, Kind};
+use bestfit_selector::platform;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use serde::Deserialize;
+
+/// The artifact type of Proposal F ("Artifact Manifest").
+pub const ARTIFACT_TYPE: &str = "application/vnd.oci.image-compatibility.v1";
+/// The layer type of Proposal F.
+pub const DOCUMENT_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+/// The longest compatibility document that is read, in bytes (reference: trust.md, "Attacks").
+pub const MAX_DOCUMENT: u64 = 256 << 10;
+/// The most artifacts that are read per subject.
+pub const MAX_ARTIFACTS: usize = 16;
+/// The most layers that are read per artifact.
+pub const MAX_LAYERS: usize = 16;
+/// Requests under way at the same time: an index of 64 entries must not look like an attack.
+const AT_ONCE: usize = 16;
+
+/// Asks for the artifacts of every entry that can run on `host`, and of the index itself.
+///
+/// Nothing is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one subject is that subject's evidence, never the whole answer.
+pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform) -> BTreeMap<Digest, Evidence> {
+    let candidates: Vec<Digest> = platform::candidates(index, host).map(|(entry, _)| entry.digest).collect();
+    let inline = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
+    if inline {
+        let nothing = || Evidence::Read { list: None, artifacts: Vec::new() };
+        return candidates.into_iter().chain([index.digest]).map(|subject| (subject, nothing())).collect();
+    }
+    let subjects = [index.digest].into_iter().chain(candidates);
+    side_by_side(subjects.map(|subject| async move { (subject, of_subject(repository, subject).await) }))
+        .await
+        .into_iter()
+        .collect()
+}
+
+/// Runs futures side by side, at most [`AT_ONCE`] of them, and keeps their order.
+async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(futures).buffered(AT_ONCE).collect().await
+}
+
+async fn of_subject(repository: &Repository, subject: Digest) -> Evidence {
+    let referrers = match repository.referrers(&subject, ARTIFACT_TYPE).await {
+        Ok(referrers) => referrers,
+        Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
+    };
+    if referrers.manifests.len() > MAX_ARTIFACTS {
+        let why = format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", referrers.manifests.len());
+        return Evidence::Unread { why };
+    }
+    let artifacts = join_all(referrers.manifests.iter().map(|descriptor| artifact(repository, descriptor))).await;
+    Evidence::Read { list: referrers.list, artifacts: artifacts.into_iter().flatten().collect() }
+}
+
+/// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).
+async fn artifact(repository: &Repository, descriptor: &Descriptor) -> Option<Artifact> {
+    let digest = descriptor.digest;
+    let manifest = match repository.manifest(&digest).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Some(Artifact { digest, manifest: Err(error.to_string()), layers: BTreeMap::new() }),
+    };
+    let Ok(shape) = serde_json::from_slice::<Shape>(&manifest) else {
+        // Selection reads it again, and says line and column.
+        return Some(Artifact { digest, manifest: Ok(manifest), layers: BTreeMap::new() });
+    };
+    if shape.artifact_type() != ARTIFACT_TYPE {
+        return None;
+    }
+    let documents = shape.layers.iter().filter(|layer| layer.media_type == DOCUMENT_TYPE).take(MAX_LAYERS);
+    let layers = join_all(documents.map(|layer| async { (layer.digest, document(repository, layer).await) })).await;
+    Some(Artifact { digest, manifest: Ok(manifest), layers: layers.into_iter().collect() })
+}
+
+async fn document(repository: &Repository, layer: &LayerShape) -> Result<Vec<u8>, String> {
+    if layer.size > MAX_DOCUMENT {
+        return Err(format!("said to have {} bytes, at most {MAX_DOCUMENT} are read", layer.size));
+    }
+    repository.blob(&layer.digest, MAX_DOCUMENT).await.map_err(|error| error.to_string())
+}
+
+/// As much of an artifact manifest as is needed to know what to fetch.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    config: Option<ConfigShape>,
+    #[serde(default)]
+    layers: Vec<LayerShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigShape {
+    #[serde(default)]
+    media_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayerShape {
+    media_type: String,
+    digest: Digest,
+    size: u64,
+}
+
+impl Shape {
+    /// Without `artifactType` the config's media type stands for it (OCI image-spec, manifest.md).
+    fn artifact_type(&self) -> &str {
+        let config = || self.config.as_ref().map_or("", |config| config.media_type.as_str());
+        self.artifact_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_else(config)
+    }
+}

@@ -1,0 +1,142 @@
+//! Owns the conversation with the worker: one question, one answer, then content until the pipe closes.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bestfit_registry::{Client, Options, Reference, Repository};
+use bestfit_selector::decide::decide;
+use bestfit_selector::decision::{Evidence, Inputs};
+use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
+use bestfit_selector::index::Index;
+
+use bestfit_decider::gather;
+
+/// The conversation ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The pipe broke.
+    #[error("pipe: {0}")]
+    Pipe(#[from] io::Error),
+    /// The worker sent something else than expected.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A message that is none.
+    #[error("message: {0}")]
+    Message(#[from] serde_json::Error),
+}
+
+/// Answers the worker until it closes the pipe. What fails is said to the worker; an error here is a broken pipe.
+pub(crate) async fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), ServeError> {
+    let Some((Kind::Message, question)) = receive(input)? else { return Ok(()) };
+    let ask: Ask = serde_json::from_slice(&question)?;
+    let Some((Kind::Bytes, index)) = receive(input)? else { return Ok(()) };
+    let client = Client::new(options(&ask));
+    let reference = match Reference::parse(&ask.reference) {
+        Ok(reference) => reference,
+        Err(error) => return send(output, Kind::Error, error.to_string().as_bytes()),
+    };
+    let repository = client.repository(&reference);
+    match answer(&client, &repository, ask, index).await {
+        Ok(answer) => send(output, Kind::Message, &serde_json::to_vec(&answer)?)?,
+        Err(why) => send(output, Kind::Error, why.as_bytes())?,
+    }
+    while let Some((Kind::Message, message)) = receive(input)? {
+        let fetch: Fetch = serde_json::from_slice(&message)?;
+        match content(&repository, &fetch, output).await {
+            Ok(()) => send(output, Kind::End, &[])?,
+            Err(ContentError::Registry(why)) => send(output, Kind::Error, why.as_bytes())?,
+            Err(ContentError::Pipe(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn options(ask: &Ask) -> Options {
+    Options {
+        hosts_dir: Some(ask.registries.hosts_dir.clone()),
+        plain_http: ask.registries.plain_http.clone(),
+        docker_config: ask.registries.docker_config.clone(),
+        // Helpers are the user's programs: they would run without a home and without rights.
+        allow_credential_helpers: false,
+        // The worker starts this process inside the cache: its path may lie where this uid cannot walk.
+        cache: Some(PathBuf::from(".")),
+        cache_max_bytes: ask.registries.cache_max_bytes,
+        referrers_lifetime: ask.registries.referrers_lifetime,
+        ..Options::default()
+    }
+}
+
+async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u8>) -> Result<Answer, String> {
+    let started = Instant::now();
+    let parsed = Index::parse(&index).map_err(|error| error.to_string())?;
+    let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host)).await;
+    let evidence = gathered.unwrap_or_else(|_| {
+        let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
+        parsed
+            .entries
+            .iter()
+            .map(|entry| entry.digest)
+            .chain([parsed.digest])
+            .map(|subject| (subject, unread()))
+            .collect()
+    });
+    let gather_us = micros(started);
+    let matching = Instant::now();
+    let inputs = Inputs {
+        index,
+        facts: ask.facts,
+        policy: ask.policy,
+        host: ask.host,
+        default: ask.default,
+        evidence,
+        now: ask.now,
+    };
+    let decision = decide(&inputs).map_err(|error| error.to_string())?;
+    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching) })
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+enum ContentError {
+    Registry(String),
+    Pipe(ServeError),
+}
+
+/// Streams one piece of content; its digest is checked by the registry layer before the end is said.
+async fn content(repository: &Repository, fetch: &Fetch, output: &mut impl Write) -> Result<(), ContentError> {
+    let registry = |error: bestfit_registry::Error| ContentError::Registry(error.to_string());
+    if fetch.manifest {
+        let bytes = repository.manifest(&fetch.digest).await.map_err(registry)?;
+        return send(output, Kind::Bytes, &bytes).map_err(ContentError::Pipe);
+    }
+    let mut stream = repository.blob_stream(&fetch.digest, fetch.size).await.map_err(registry)?;
+    while let Some(chunk) = stream.chunk().await.map_err(registry)? {
+        for part in chunk.chunks(1 << 20) {
+            send(output, Kind::Bytes, part).map_err(ContentError::Pipe)?;
+        }
+    }
+    Ok(())
+}
+
+fn send(output: &mut impl Write, kind: Kind, payload: &[u8]) -> Result<(), ServeError> {
+    output.write_all(&header(kind, payload.len())?)?;
+    output.write_all(payload)?;
+    output.flush()?;
+    Ok(())
+}
+
+/// The next frame, or None where the worker closed the pipe between two frames.
+fn receive(input: &mut impl Read) -> Result<Option<(Kind, Vec<u8>)>, ServeError> {
+    let mut head = [0; HEADER];
+    match input.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let (kind, length) = parse_header(head)?;
+    let mut payload = vec![0; length];
+    input.read_exact(&mut payload)?;
+    Ok(Some((kind, payload)))
+}

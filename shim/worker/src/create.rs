@@ -1,0 +1,301 @@
+//! Owns the order of one create: configuration → subject → decision → content → plan → re-basing → answer → record. Each
+//! step may end it; then the container runs as containerd made it, and the record says why.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use bestfit_config::{Config, Location, Mode, PullDeadline};
+use bestfit_hostprobe::{HostRoot, host_platform, probe};
+use bestfit_selector::decision::{Decision, Outcome};
+use bestfit_selector::digest::Digest;
+use bestfit_selector::exchange::{Ask, RegistryAccess};
+use bestfit_selector::facts::Facts;
+use bestfit_selector::policy::Otherwise;
+use bestfit_selector::record::Applied;
+use prost::Message;
+
+use crate::bundle::Bundle;
+use crate::containerd::Containerd;
+use crate::decider::Decider;
+use crate::log::{self, Priority};
+use crate::rebase;
+use crate::record::Story;
+use crate::relay::Relay;
+use crate::request::{CreateTaskRequest, Reply};
+use crate::subject::{Leave, Subject, identify};
+use crate::swap;
+
+/// What the relay said on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) namespace: String,
+    pub(crate) address: String,
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) profile: Option<String>,
+    /// When the client of the create stops waiting.
+    pub(crate) deadline: Option<Instant>,
+}
+
+const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
+
+/// Runs one create to its end. The answer is out long before where something goes on in the background.
+pub(crate) async fn create(call: &Call, relay: &mut Relay) {
+    let mut story = Story::new(&call.namespace, &call.id);
+    let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        Err(errors) => {
+            // Loud, in the journal and in the default log: the configured one is not known.
+            relay.answer(&Reply::Leave).await;
+            story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
+            return story.write(&Config::default().log, Priority::Warning);
+        }
+    };
+    let bundle = match Bundle::read(&call.bundle) {
+        Ok(bundle) => bundle,
+        Err(error) => {
+            relay.answer(&Reply::Leave).await;
+            story.failed(error.to_string());
+            return story.write(&config.log, Priority::Warning);
+        }
+    };
+    let mode = config.mode_for(&call.namespace, bundle.annotation(KUBERNETES_NAMESPACE));
+    story.mode(mode);
+    match mode {
+        Mode::Off => {
+            relay.answer(&Reply::Leave).await;
+            return;
+        }
+        // What is only observed holds up nobody.
+        Mode::Observe => {
+            relay.answer(&Reply::Leave).await;
+        }
+        Mode::Select => {}
+    }
+    let mut create = Create { call, config: &config, bundle: &bundle, story: &mut story };
+    let (reply, priority) = match create.run(relay).await {
+        Ok(()) => (Reply::Leave, Priority::Info),
+        Err(End::Leave(priority, why)) => {
+            story.leave(why);
+            (Reply::Leave, priority)
+        }
+        Err(End::Failed(why)) if config.selection.policy.on_error == Otherwise::Deny && mode == Mode::Select => {
+            story.deny(why.clone());
+            (Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")")), Priority::Warning)
+        }
+        Err(End::Failed(why)) => {
+            story.failed(why);
+            (Reply::Leave, Priority::Warning)
+        }
+        Err(End::Deny(why)) => {
+            story.deny(why.clone());
+            (Reply::Deny(format!("bestfit: {why}")), Priority::Warning)
+        }
+    };
+    relay.answer(&reply).await;
+    story.write(&config.log, priority);
+}
+
+/// Why a create ended without a swap.
+pub(crate) enum End {
+    /// A rule says that the container stays as it is.
+    Leave(Priority, String),
+    /// Something went wrong: the policy's `on_error` says what follows.
+    Failed(String),
+    /// The policy refuses the container.
+    Deny(String),
+}
+
+impl From<Leave> for End {
+    fn from(leave: Leave) -> Self {
+        match leave {
+            Leave::Rule(why) => Self::Leave(Priority::Info, why),
+            Leave::Kept(_) => Self::Leave(Priority::Info, leave.to_string()),
+            // Trouble between containerd and us is no reason to deny what containerd itself could start.
+            Leave::Api(_) | Leave::Image(_) => Self::Leave(Priority::Warning, leave.to_string()),
+        }
+    }
+}
+
+/// One create on its way.
+pub(crate) struct Create<'a> {
+    pub(crate) call: &'a Call,
+    pub(crate) config: &'a Config,
+    pub(crate) bundle: &'a Bundle,
+    pub(crate) story: &'a mut Story,
+}
+
+impl Create<'_> {
+    async fn run(&mut self, relay: &mut Relay) -> Result<(), End> {
+        let request = relay.request().await.map_err(|error| End::Failed(format!("the request: {error}")))?;
+        let request =
+            CreateTaskRequest::decode(&request[..]).map_err(|error| End::Failed(format!("the request: {error}")))?;
+        let root = HostRoot::running();
+        let host = host_platform(&root);
+        // The probe reads files while containerd is asked.
+        let probing = tokio::task::spawn_blocking(move || probe(&root));
+        for finished in rebase::recover(&self.config.state, None).await {
+            log::say(&finished, Priority::Warning, None);
+        }
+        let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
+        let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
+        let subject = identify(&containerd, &request, self.bundle, &host).await?;
+        self.story.subject(&subject);
+        let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
+        let (decision, mut decider) = self.decide(&subject, facts, host).await?;
+        let observing = relay.has_answered();
+        match decision.outcome {
+            Outcome::Default => Ok(()),
+            Outcome::Deny if observing => Ok(()),
+            Outcome::Deny => Err(End::Deny(decision.why)),
+            Outcome::Swap if observing => {
+                self.story.applied(Applied::Observed, decision.preferred.first().copied());
+                Ok(())
+            }
+            Outcome::Swap => swap::swap(self, relay, &containerd, &subject, &decision, &mut decider).await,
+        }
+    }
+
+    async fn decide(
+        &mut self,
+        subject: &Subject,
+        facts: Facts,
+        host: bestfit_selector::decision::HostPlatform,
+    ) -> Result<(Decision, Decider), End> {
+        let deadline = self.within(self.config.selection.decision_deadline);
+        let turn = Instant::now();
+        let _turn = self.one_at_a_time(&subject.index_digest, deadline).await;
+        let cache =
+            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
+        let started = Instant::now();
+        let mut decider = Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
+            .map_err(|error| End::Failed(error.to_string()))?;
+        let left = deadline.saturating_sub(turn.elapsed()).max(Duration::from_millis(100));
+        let ask = self.ask(subject, facts, host, left);
+        self.story.keep_inputs(&self.config.state, &ask);
+        // The decider keeps the deadline itself; this one is for a decider that does not.
+        let asked =
+            tokio::time::timeout(left + Duration::from_millis(500), decider.ask(&ask, &subject.index_bytes)).await;
+        let answer = match asked {
+            Ok(answer) => answer.map_err(|error| End::Failed(error.to_string()))?,
+            Err(_) => {
+                decider.kill().await;
+                return Err(End::Failed(format!("no decision within {left:?}")));
+            }
+        };
+        self.story.answered(&answer, started.elapsed());
+        check(subject, &answer.decision).map_err(End::Failed)?;
+        Ok((answer.decision, decider))
+    }
+
+    fn ask(
+        &self,
+        subject: &Subject,
+        facts: Facts,
+        host: bestfit_selector::decision::HostPlatform,
+        deadline: Duration,
+    ) -> Ask {
+        let registries = &self.config.registries;
+        Ask {
+            reference: subject.reference.clone(),
+            facts,
+            policy: self.config.selection.policy.clone(),
+            host,
+            default: Some(subject.default.digest),
+            now: unix_now(),
+            deadline,
+            registries: RegistryAccess {
+                hosts_dir: registries.hosts_dir.clone(),
+                plain_http: registries.plain_http.clone(),
+                docker_config: registries.docker_config.as_deref().and_then(read_docker_config),
+                referrers_lifetime: self.config.selection.referrers_lifetime,
+                cache_max_bytes: self.config.cache.max_bytes,
+            },
+        }
+    }
+
+    /// The time a step may take: its own limit, and what the client's deadline leaves with two seconds for the delegate.
+    pub(crate) fn within(&self, limit: Duration) -> Duration {
+        let left = self
+            .call
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_secs(2)));
+        left.map_or(limit, |left| left.min(limit))
+    }
+
+    /// The time that bringing content in may take.
+    pub(crate) fn pull_within(&self) -> Duration {
+        match self.config.selection.pull_deadline {
+            PullDeadline::After(limit) => self.within(limit),
+            PullDeadline::Wait => self.within(Duration::from_secs(3600)),
+        }
+    }
+
+    /// The decider's own directory: only its uid can walk it.
+    fn cache(&self) -> std::io::Result<PathBuf> {
+        use std::os::unix::fs::{DirBuilderExt, chown};
+        let dir = self.config.cache.dir.join("registry");
+        if !dir.exists() {
+            std::fs::create_dir_all(&self.config.cache.dir)?;
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        chown(&dir, Some(self.config.decider.uid), Some(self.config.decider.gid))?;
+        Ok(dir)
+    }
+
+    /// One lookup per index and node: the next worker finds the answers in the cache. Waits no longer than `deadline`.
+    async fn one_at_a_time(&self, index: &Digest, deadline: Duration) -> Option<std::fs::File> {
+        let dir = self.config.state.join("lookups");
+        std::fs::create_dir_all(&dir).ok()?;
+        // 64 files, not one per index: they stay.
+        let file = std::fs::File::create(dir.join(&index.hex()[..2])).ok()?;
+        let until = Instant::now() + deadline / 2;
+        while file.try_lock().is_err() {
+            if Instant::now() > until {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Some(file)
+    }
+}
+
+/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, and the default
+/// must be the one that was proven.
+fn check(subject: &Subject, decision: &Decision) -> Result<(), String> {
+    for digest in &decision.preferred {
+        if subject.index.entry(digest).is_none() || *digest == subject.default.digest {
+            return Err(format!(
+                "the decider preferred {digest}, which is no other entry of index {}",
+                subject.index_digest
+            ));
+        }
+    }
+    match decision.outcome {
+        Outcome::Swap if decision.preferred.is_empty() => {
+            Err("the decider asked for a swap and named no entry".to_owned())
+        }
+        _ if decision.inputs.index != subject.index_digest => {
+            Err("the decider answered about another index".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_docker_config(path: &Path) -> Option<Vec<u8>> {
+    let meta = std::fs::metadata(path).ok()?;
+    if meta.len() > 1 << 20 {
+        return None;
+    }
+    std::fs::read(path).ok()
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,132 @@
+//! Owns where decisions are written: one JSON line per create in a bounded file, and a copy in the journal where there is
+//! one. A log that cannot be written never stops a container; the journal says so instead.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use bestfit_config::Log;
+use bestfit_selector::digest::Digest;
+use serde::Serialize;
+
+/// systemd's native socket (systemd, "Native Journal Protocol").
+const JOURNAL: &str = "/run/systemd/journal/socket";
+/// The most documents that are kept for replaying decisions.
+const MAX_INPUTS: usize = 512;
+
+/// How loud a line is (syslog(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Warning = 4,
+    Info = 6,
+}
+
+/// Appends a record.
+pub(crate) fn append(log: &Log, record: &impl Serialize, summary: &str, priority: Priority) {
+    let Ok(mut line) = serde_json::to_vec(record) else { return };
+    line.push(b'\n');
+    let written = rotate_and_append(&log.file, log.max_bytes, &line);
+    if let Err(error) = &written {
+        say(&format!("{}: {error}", log.file.display()), Priority::Warning, None);
+    }
+    if log.journal {
+        say(summary, priority, Some(&line[..line.len() - 1]));
+    }
+}
+
+/// The file holds at most `max_bytes`; what was there before is kept once, as `<file>.1`.
+fn rotate_and_append(file: &Path, max_bytes: u64, line: &[u8]) -> io::Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(file);
+    let mut to = open()?;
+    if to.metadata()?.len() + line.len() as u64 > max_bytes {
+        // One of several workers renames; the others find the new file.
+        let lock = File::create(sibling(file, ".lock"))?;
+        lock.lock()?;
+        if fs::metadata(file).is_ok_and(|meta| meta.len() + line.len() as u64 > max_bytes) {
+            fs::rename(file, sibling(file, ".1"))?;
+        }
+        to = open()?;
+    }
+    // One write: lines of several workers do not mix (O_APPEND).
+    to.write_all(line)
+}
+
+fn sibling(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Writes to the journal, if there is one.
+pub(crate) fn say(message: &str, priority: Priority, record: Option<&[u8]>) {
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let mut packet =
+        format!("SYSLOG_IDENTIFIER=bestfit\nPRIORITY={}\nMESSAGE={}\n", priority as u8, message.replace('\n', " "));
+    // A datagram has a size; a longer record is in the file.
+    if let Some(record) = record.filter(|record| record.len() < 60_000) {
+        packet.push_str("BESTFIT_RECORD=");
+        packet.push_str(&String::from_utf8_lossy(record));
+        packet.push('\n');
+    }
+    let _ = socket.send_to(packet.as_bytes(), JOURNAL);
+}
+
+/// Keeps the JSON of an input, so that `bestfit explain --record` can replay the decision; by digest, the oldest go first.
+pub(crate) fn keep_input(state: &Path, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+    let dir = state.join("inputs/sha256");
+    let file = dir.join(digest.hex());
+    if file.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&dir)?;
+    let temporary = dir.join(format!("{}.{}", digest.hex(), std::process::id()));
+    fs::write(&temporary, bytes)?;
+    fs::rename(&temporary, &file)?;
+    prune(&dir, MAX_INPUTS)
+}
+
+fn prune(dir: &Path, keep: usize) -> io::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    if files.len() > keep {
+        files.sort();
+        // A quarter at once, so that not every create sorts.
+        for (_, path) in &files[..files.len() - keep * 3 / 4] {
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_bounded_and_no_line_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log/decisions.jsonl");
+        for number in 0..10 {
+            rotate_and_append(&file, 25, format!("line {number}\n").as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "line 9\n");
+        assert_eq!(fs::read_to_string(sibling(&file, ".1")).unwrap(), "line 6\nline 7\nline 8\n");
+    }
+
+    #[test]
+    fn inputs_are_kept_by_digest_and_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..MAX_INPUTS + 5 {
+            let bytes = number.to_string();
+            keep_input(dir.path(), &Digest::of(bytes.as_bytes()), bytes.as_bytes()).unwrap();
+        }
+        assert!(fs::read_dir(dir.path().join("inputs/sha256")).unwrap().count() <= MAX_INPUTS);
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns the story of one create while it happens, and turns it into the decision record that is written at its end.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use bestfit_config::{Log, Mode};
+use bestfit_selector::decision::Decision;
+use bestfit_selector::digest::Digest;
+use bestfit_selector::exchange::{Answer, Ask};
+use bestfit_selector::record::{Applied, Record, Refused};
+
+use crate::log::{self, Priority};
+use crate::subject::Subject;
+
+/// What happened so far.
+pub(crate) struct Story {
+    started: Instant,
+    record: Record,
+}
+
+impl Story {
+    pub(crate) fn new(namespace: &str, container: &str) -> Self {
+        let mut record = Record::new(humantime::format_rfc3339_millis(SystemTime::now()).to_string(), "");
+        record.namespace = Some(namespace.to_owned());
+        record.container = Some(container.to_owned());
+        record.applied = Some(Applied::Default);
+        Self { started: Instant::now(), record }
+    }
+
+    pub(crate) fn mode(&mut self, mode: Mode) {
+        self.record.mode = Some(mode.as_str().to_owned());
+        if mode == Mode::Observe {
+            self.record.applied = Some(Applied::Observed);
+        }
+    }
+
+    pub(crate) fn subject(&mut self, subject: &Subject) {
+        self.record.reference = subject.reference.clone();
+        self.record.chosen = Some(subject.default.digest);
+        self.timing("subject", self.started.elapsed());
+    }
+
+    pub(crate) fn answered(&mut self, answer: &Answer, waited: Duration) {
+        let decision: Decision = answer.decision.clone();
+        self.record.decision = Some(decision);
+        self.record.requests = Some(answer.requests);
+        self.timing("gather", Duration::from_micros(answer.gather_us));
+        self.timing("match", Duration::from_micros(answer.decide_us));
+        self.timing("decider", waited);
+    }
+
+    pub(crate) fn timing(&mut self, stage: &str, took: Duration) {
+        self.record.timings.insert(stage.to_owned(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn refuse(&mut self, digest: Digest, reason: String) {
+        self.record.refused.push(Refused { digest, reason });
+    }
+
+    /// What runs, or what would have run.
+    pub(crate) fn applied(&mut self, applied: Applied, chosen: Option<Digest>) {
+        self.record.applied = Some(applied);
+        self.record.chosen = chosen.or(self.record.chosen);
+    }
+
+    pub(crate) fn leave(&mut self, why: String) {
+        self.record.untouched = Some(why);
+    }
+
+    pub(crate) fn failed(&mut self, why: String) {
+        self.record.error = Some(why);
+    }
+
+    pub(crate) fn deny(&mut self, why: String) {
+        self.record.applied = Some(Applied::Denied);
+        self.record.chosen = None;
+        self.record.error = Some(why);
+    }
+
+    /// Keeps what the record names only by hash, so that it can be replayed.
+    pub(crate) fn keep_inputs(&mut self, state: &Path, ask: &Ask) {
+        for json in [serde_json::to_vec(&ask.facts), serde_json::to_vec(&ask.policy)].into_iter().flatten() {
+            if let Err(error) = log::keep_input(state, &Digest::of(&json), &json) {
+                log::say(&format!("{}: {error}", state.display()), Priority::Warning, None);
+            }
+        }
+    }
+
+    /// Writes the record.
+    pub(crate) fn write(mut self, log: &Log, priority: Priority) {
+        self.timing("total", self.started.elapsed());
+        log::append(log, &self.record, &self.summary(), priority);
+    }
+
+    /// One line for people who read the journal.
+    fn summary(&self) -> String {
+        let record = &self.record;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let what = match record.applied {
+            Some(Applied::Swapped) => "swapped",
+            Some(Applied::Observed) => "observed",
+            Some(Applied::Denied) => "denied",
+            _ => "default",
+        };
+        let why = record
+            .error
+            .as_ref()
+            .or(record.untouched.as_ref())
+            .or(record.decision.as_ref().map(|decision| &decision.why));
+        format!(
+            "{what}: {}/{} {} {}: {}",
+            text(&record.namespace),
+            text(&record.container),
+            record.reference,
+            record.chosen.map(|digest| digest.short()).unwrap_or_default(),
+            why.cloned().unwrap_or_default()
+        )
+    }
+}

@@ -1,0 +1,63 @@
+//! Owns the conversation with the relay: the request comes in, exactly one answer goes out, and where mounts changed the
+//! relay says whether it forwards them. The bytes are described in `shim/relay/src/worker.rs`.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Stdin, Stdout};
+
+use crate::request::Reply;
+
+/// The longest Create request, in bytes: a ttrpc message (containerd/ttrpc, `messageLengthMax`).
+const MAX_REQUEST: u32 = 4 << 20;
+/// How long the relay may take to say that it forwards.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
+/// The byte with which the relay says so.
+const ACCEPTED: u8 = b'A';
+
+/// The relay at the other end of stdin and stdout.
+pub(crate) struct Relay {
+    stdin: Stdin,
+    stdout: Stdout,
+    answered: bool,
+}
+
+impl Relay {
+    pub(crate) fn new() -> Self {
+        Self { stdin: tokio::io::stdin(), stdout: tokio::io::stdout(), answered: false }
+    }
+
+    /// Reads the request: a length (u32, big endian) and that many bytes.
+    pub(crate) async fn request(&mut self) -> io::Result<Vec<u8>> {
+        let length = self.stdin.read_u32().await?;
+        if length > MAX_REQUEST {
+            return Err(io::Error::other(format!("a request of {length} bytes")));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.stdin.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// Answers, unless that was done already. True where the relay has taken it.
+    pub(crate) async fn answer(&mut self, reply: &Reply) -> bool {
+        if std::mem::replace(&mut self.answered, true) {
+            return false;
+        }
+        let sent = async {
+            self.stdout.write_all(&reply.encode()).await?;
+            self.stdout.flush().await
+        };
+        sent.await.is_ok()
+    }
+
+    /// Whether the relay forwards what it was told. A relay that is gone, or whose client is gone, does not.
+    pub(crate) async fn accepted(&mut self) -> bool {
+        let mut byte = [0];
+        let read = tokio::time::timeout(ACCEPT_WITHIN, self.stdin.read_exact(&mut byte)).await;
+        matches!(read, Ok(Ok(_))) && byte[0] == ACCEPTED
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered
+    }
+}

@@ -1,0 +1,238 @@
+//! Owns the way from a decision to a container that runs the chosen entry: the first preferred entry that can be applied is
+//! brought in, planned, checked and applied; what is refused is recorded. Everything up to [`apply`] leaves the container
+//! alone.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bestfit_selector::decision::Decision;
+use bestfit_selector::digest::Digest;
+use bestfit_selector::record::Applied;
+use containerd_client::types::Mount;
+use prost_types::Any;
+use serde_json::Value;
+
+use crate::containerd::Containerd;
+use crate::content::{Bringer, Described};
+use crate::create::{Create, End};
+use crate::decider::Decider;
+use crate::image::ProcessConfig;
+use crate::log::{self, Priority};
+use crate::mounts;
+use crate::plan::{Process, plan};
+use crate::rebase::{Journal, Target, started};
+use crate::relay::Relay;
+use crate::request::Reply;
+use crate::subject::{self, Subject};
+use crate::users::{self, Accounts};
+
+/// How long a lease lives that nobody gives back.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// An entry whose content is there and whose process is known.
+struct Ready {
+    described: Described,
+    process: Process,
+}
+
+/// Brings in and applies the first preferred entry that can be applied.
+pub(crate) async fn swap(
+    create: &mut Create<'_>,
+    relay: &mut Relay,
+    containerd: &Containerd,
+    subject: &Subject,
+    decision: &Decision,
+    decider: &mut Decider,
+) -> Result<(), End> {
+    let worker = format!("{}-{}", create.call.id, std::process::id());
+    let lease = format!("bestfit-{worker}");
+    let expires = humantime::format_rfc3339_seconds(SystemTime::now() + LEASE).to_string();
+    let leased = containerd.lease(&lease, &expires).await.map_err(|error| End::Failed(error.to_string()))?;
+    let outcome = under_lease(create, relay, &leased, &worker, subject, decision, decider).await;
+    if let Err(error) = leased.release().await {
+        log::say(&format!("lease {lease} is left to expire: {error}"), Priority::Warning, None);
+    }
+    outcome
+}
+
+async fn under_lease(
+    create: &mut Create<'_>,
+    relay: &mut Relay,
+    leased: &Containerd,
+    worker: &str,
+    subject: &Subject,
+    decision: &Decision,
+    decider: &mut Decider,
+) -> Result<(), End> {
+    let bringing = Instant::now();
+    let within = create.pull_within();
+    let mut bringer = Bringer { containerd: leased, decider, worker };
+    let ready = {
+        let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
+        match tokio::time::timeout(within, &mut find).await {
+            Ok(ready) => ready?,
+            Err(_) => {
+                // The default runs now; the next create finds the content.
+                relay.answer(&Reply::Leave).await;
+                let _ = tokio::time::timeout(LEASE, find).await;
+                return Err(End::Leave(
+                    Priority::Warning,
+                    format!("the content did not come within {within:?}; it was brought in afterwards"),
+                ));
+            }
+        }
+    };
+    create.story.timing("bring", bringing.elapsed());
+    let Some(ready) = ready else {
+        return Err(End::Leave(Priority::Warning, "every entry that fits better was refused".to_owned()));
+    };
+    apply(create, relay, leased, subject, ready, worker).await
+}
+
+/// The first preferred entry that passes the plan, with its layers unpacked.
+async fn find(
+    create: &mut Create<'_>,
+    bringer: &mut Bringer<'_>,
+    subject: &Subject,
+    decision: &Decision,
+) -> Result<Option<Ready>, End> {
+    let failed = |error: crate::content::BringError| End::Failed(error.to_string());
+    let snapshotter = &subject.container.snapshotter;
+    let current =
+        Process::of(&create.bundle.spec).ok_or_else(|| End::Failed("the runtime spec has no process".to_owned()))?;
+    for digest in &decision.preferred {
+        let Some(entry) = subject.index.entry(digest) else { continue };
+        let described = bringer.describe(entry, subject.index_digest, snapshotter).await.map_err(failed)?;
+        let process =
+            match plan(&subject.default_config.config, &described.config.config, &current, subject.user.as_ref()) {
+                Ok(process) => process,
+                Err(refusal) => {
+                    create.story.refuse(*digest, refusal.to_string());
+                    continue;
+                }
+            };
+        bringer.unpack(&described, snapshotter).await.map_err(failed)?;
+        match same_users(create, bringer.containerd, bringer.worker, subject, &described).await {
+            Ok(()) => return Ok(Some(Ready { described, process })),
+            Err(why) => create.story.refuse(*digest, why),
+        }
+    }
+    Ok(None)
+}
+
+/// Compares the users of both entries; the answer for a pair of image configs and a uid never changes, and is remembered.
+async fn same_users(
+    create: &Create<'_>,
+    leased: &Containerd,
+    worker: &str,
+    subject: &Subject,
+    described: &Described,
+) -> Result<(), String> {
+    let uid = create.bundle.spec.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
+    let uid = u32::try_from(uid).map_err(|_| format!("uid {uid} is no uid"))?;
+    let pair = format!("{} {} {uid}", subject.default_config_digest, described.manifest.config.digest);
+    let known = create.config.state.join("users").join(Digest::of(pair.as_bytes()).hex());
+    if known.exists() {
+        return Ok(());
+    }
+    let scratch = create.config.state.join("mnt");
+    let snapshotter = &subject.container.snapshotter;
+    let key = format!("view-{worker}");
+    let view = leased.view(snapshotter, &key, described.top()).await.map_err(|error| error.to_string())?;
+    let outcome = compare(subject, described, &view, &scratch, uid);
+    leased.remove_snapshot(snapshotter, &key).await.map_err(|error| error.to_string())?;
+    outcome?;
+    let remembered = known.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&known, pair));
+    if let Err(error) = remembered {
+        log::say(&format!("{}: {error}", known.display()), Priority::Warning, None);
+    }
+    Ok(())
+}
+
+fn compare(
+    subject: &Subject,
+    described: &Described,
+    view: &[Mount],
+    scratch: &std::path::Path,
+    uid: u32,
+) -> Result<(), String> {
+    let default = Accounts::read("the default entry", &subject.mounts, scratch).map_err(|error| error.to_string())?;
+    let candidate = Accounts::read("the candidate", view, scratch).map_err(|error| error.to_string())?;
+    let user = |config: &ProcessConfig| config.user.clone();
+    let (was, would_be) = (user(&subject.default_config.config), user(&described.config.config));
+    users::same((&was, &default), (&would_be, &candidate), uid)
+}
+
+/// Re-bases the container and hands the new mounts over; whatever fails from here on is undone.
+async fn apply(
+    create: &mut Create<'_>,
+    relay: &mut Relay,
+    leased: &Containerd,
+    subject: &Subject,
+    ready: Ready,
+    worker: &str,
+) -> Result<(), End> {
+    let applying = Instant::now();
+    let chosen = ready.described.entry.digest;
+    let current = Process::of(&create.bundle.spec);
+    let changes = current.as_ref() != Some(&ready.process);
+    let journal = journal(create, subject, &ready, worker);
+    let spec = changes.then(|| rewritten(&create.bundle.original, &ready.process)).transpose().map_err(End::Failed)?;
+    let record = changes.then(|| rewritten(&journal.record, &ready.process)).transpose().map_err(End::Failed)?;
+    let record = record.map(|value| Any { type_url: journal.record_type.clone(), value });
+    let labels = subject::labels(&subject.snapshot, subject, &chosen);
+    let state = &create.config.state;
+    let target = Target { labels, spec: spec.as_deref(), record };
+    let failure = match journal.apply(leased, state, target).await {
+        Ok(mounts) => {
+            let reply = Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts));
+            create.story.timing("apply", applying.elapsed());
+            if relay.answer(&reply).await && relay.accepted().await {
+                journal.close(state);
+                create.story.applied(Applied::Swapped, Some(chosen));
+                return Ok(());
+            }
+            "the relay or its client went away before the container was created".to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    match journal.undo(leased).await {
+        Ok(mounts) => {
+            journal.close(state);
+            // The default snapshot is back, in a new directory.
+            relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await;
+            Err(End::Failed(format!("{failure}; the default entry is back")))
+        }
+        Err(error) => {
+            Err(End::Failed(format!("{failure}; going back failed too, the next worker tries again: {error}")))
+        }
+    }
+}
+
+fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) -> Journal {
+    let record = subject.container.spec.clone().unwrap_or_default();
+    Journal {
+        address: create.call.address.clone(),
+        namespace: create.call.namespace.clone(),
+        container: create.call.id.clone(),
+        snapshotter: subject.container.snapshotter.clone(),
+        key: subject.container.snapshot_key.clone(),
+        old_parent: subject.snapshot.parent.clone(),
+        old_labels: subject.snapshot.labels.clone(),
+        new_parent: ready.described.top().to_owned(),
+        spec_file: create.call.bundle.join("config.json"),
+        spec: create.bundle.original.clone(),
+        record_type: record.type_url,
+        record: record.value,
+        contexts: mounts::contexts(&subject.mounts),
+        lease: format!("bestfit-{worker}"),
+        pid: std::process::id(),
+        started: started(std::process::id()).unwrap_or_default(),
+    }
+}
+
+/// A runtime spec with another process; everything else keeps its bytes' meaning and order.
+fn rewritten(spec: &[u8], process: &Process) -> Result<Vec<u8>, String> {
+    let mut value: Value = serde_json::from_slice(spec).map_err(|error| format!("the runtime spec: {error}"))?;
+    process.write_into(&mut value);
+    serde_json::to_vec(&value).map_err(|error| error.to_string())
+}

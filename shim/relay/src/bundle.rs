@@ -1,0 +1,120 @@
+//! Owns the two files of a bundle that say where its shim listens: `address` (read by containerd 1.6 on restart, and by
+//! the delegate, which unlinks what it names) and `bestfit-delegate`, which `delete` needs after a relay was killed.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+const RECORD: &str = "bestfit-delegate";
+const ADDRESS: &str = "address";
+/// The longest record that is read, in bytes.
+const MAX_RECORD: u64 = 4096;
+
+/// What `delete` needs to end a delegate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Path of the delegate's socket.
+    pub(crate) delegate: PathBuf,
+    /// Version of the task service that the delegate speaks.
+    pub(crate) version: u32,
+    /// Path of the relay's socket.
+    pub(crate) relay: PathBuf,
+}
+
+impl Record {
+    /// Writes the record into a bundle.
+    pub(crate) fn write(&self, bundle: &Path) -> io::Result<()> {
+        let Self { delegate, version, relay } = self;
+        let text = format!("{}\n{version}\n{}\n", delegate.display(), relay.display());
+        replace(&bundle.join(RECORD), &text)
+    }
+
+    /// Writes the record where a bundle has none: containerd 2.x starts no shim for the app containers of a pod.
+    pub(crate) fn add(&self, bundle: &Path) -> io::Result<()> {
+        if fs::exists(bundle.join(RECORD))? { Ok(()) } else { self.write(bundle) }
+    }
+
+    /// Reads a bundle's record; none where there is none or where it is not ours.
+    pub(crate) fn read(bundle: &Path) -> Option<Self> {
+        let mut text = String::new();
+        fs::File::open(bundle.join(RECORD)).ok()?.take(MAX_RECORD).read_to_string(&mut text).ok()?;
+        let mut lines = text.lines();
+        let (delegate, version, relay) = (lines.next()?, lines.next()?.parse().ok()?, lines.next()?);
+        let absolute = delegate.starts_with('/') && relay.starts_with('/');
+        absolute.then(|| Self { delegate: delegate.into(), version, relay: relay.into() })
+    }
+}
+
+/// Puts our address in place of the delegate's, where the delegate wrote one.
+pub(crate) fn replace_address(bundle: &Path, address: &str) -> io::Result<()> {
+    let path = bundle.join(ADDRESS);
+    if fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
+}
+
+/// Whether a bundle's `config.json` marks a pod's sandbox, which runs the pause image and is left alone. The text is not
+/// parsed: inside other strings the quotes would be escaped.
+pub(crate) fn is_sandbox(bundle: &Path) -> bool {
+    const KEY: &[u8] = b"\"io.kubernetes.cri.container-type\"";
+    const MAX_CONFIG: u64 = 16 << 20;
+    let Ok(file) = fs::File::open(bundle.join("config.json")) else { return false };
+    let mut config = Vec::new();
+    if file.take(MAX_CONFIG).read_to_end(&mut config).is_err() {
+        return false;
+    }
+    let Some(at) = config.windows(KEY.len()).position(|window| window == KEY) else { return false };
+    let value = config[at + KEY.len()..].trim_ascii_start();
+    value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\"sandbox\""))
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.bestfit"));
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn a_record_is_read_as_written_and_kept() {
+        let folder = Folder::new();
+        assert_eq!(Record::read(folder.path()), None);
+        let record = Record { delegate: "/run/d".into(), version: 3, relay: "/run/r".into() };
+        record.add(folder.path()).unwrap();
+        assert_eq!(Record::read(folder.path()), Some(record.clone()));
+        Record { version: 2, ..record.clone() }.add(folder.path()).unwrap();
+        assert_eq!(Record::read(folder.path()), Some(record));
+        folder.write(RECORD, "x\n3\ny\n");
+        assert_eq!(Record::read(folder.path()), None);
+    }
+
+    #[test]
+    fn an_address_is_replaced_only_where_there_is_one() {
+        let folder = Folder::new();
+        replace_address(folder.path(), "unix:///new").unwrap();
+        assert!(!folder.path().join(ADDRESS).exists());
+        folder.write(ADDRESS, "unix:///old");
+        replace_address(folder.path(), "unix:///new").unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(ADDRESS)).unwrap(), "unix:///new");
+    }
+
+    #[test]
+    fn a_sandbox_is_told_from_what_only_looks_like_one() {
+        let folder = Folder::new();
+        assert!(!is_sandbox(folder.path()));
+        for (config, expected) in [
+            (r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#, true),
+            ("{\"annotations\": {\n  \"io.kubernetes.cri.container-type\" : \"sandbox\"}}", true),
+            (r#"{"annotations":{"io.kubernetes.cri.container-type":"container"}}"#, false),
+            (r#"{"env":["A=\"io.kubernetes.cri.container-type\":\"sandbox\""]}"#, false),
+            (r#"{"annotations":{"io.kubernetes.cri.container-type"#, false),
+            ("{}", false),
+        ] {
+            folder.write("config.json", config);
+            assert_eq!(is_sandbox(folder.path()), expected, "{config}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Owns `delete`: where the relay is gone and its delegate is not, the delegate is told to end the container and itself,
+//! so that it is not left behind; then this process becomes the delegate's `delete`. containerd 2.x calls `delete` after
+//! every exit, so it must cost nothing where the delegate is gone already.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::bundle::Record;
+use crate::delegate;
+use crate::flags::Flags;
+use crate::frame::{self, Frame, NOT_FOUND};
+use crate::{request, socket, sys, wire};
+
+/// How long all of it may take: containerd gives `delete` 5 s, and the delegate's part comes after.
+const LIMIT: Duration = Duration::from_secs(2);
+/// How long a killed process may take before it is taken for frozen.
+const THAW_AFTER: Duration = Duration::from_millis(500);
+/// How long a delegate without containers may take to exit.
+const EXIT_WITHIN: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let bundle = match flags.bundle.as_str() {
+        "" => std::env::current_dir().unwrap_or_default(),
+        path => PathBuf::from(path),
+    };
+    if let Some(record) = Record::read(&bundle) {
+        end(&record, &flags.id);
+    }
+    delegate::become_delegate(flags, None)
+}
+
+/// Ends a container in its delegate, and a delegate that has no other and no relay any more.
+fn end(record: &Record, id: &str) {
+    let limit = Instant::now() + LIMIT;
+    let relay_lives = socket::is_alive(&record.relay);
+    if let Ok(stream) = sys::connect_now(&record.delegate) {
+        let mut client = Client { stream, version: record.version, next: 1, limit };
+        // What cannot be told to the delegate is left to its `delete`, which kills the container by the runtime.
+        let _ = client.end(id, relay_lives);
+    }
+    if !relay_lives {
+        socket::remove_dead(&record.relay);
+        socket::remove_dead(&record.delegate);
+    }
+}
+
+/// A client of the delegate's task service.
+struct Client {
+    stream: UnixStream,
+    version: u32,
+    next: u32,
+    limit: Instant,
+}
+
+impl Client {
+    fn end(&mut self, id: &str, relay_lives: bool) -> io::Result<()> {
+        let mut container = Vec::new();
+        wire::put_bytes(&mut container, 1, id.as_bytes());
+        let mut kill = container.clone();
+        wire::put_number(&mut kill, 3, u64::from(sys::SIGKILL.cast_unsigned()));
+        wire::put_number(&mut kill, 4, 1);
+        let killed = self.call("Kill", &kill, LIMIT)?;
+        if killed == u64::from(NOT_FOUND) && relay_lives {
+            // The usual case on 2.x: one container of a pod has ended, the others go on.
+            return Ok(());
+        }
+        if killed == 0 && self.call("Wait", &container, THAW_AFTER).is_err() {
+            // A response that comes late is passed over by its stream id.
+            self.call("Resume", &container, LIMIT)?;
+            self.call("Wait", &container, LIMIT)?;
+        }
+        self.call("Delete", &container, LIMIT)?;
+        self.call("Shutdown", &container, LIMIT)?;
+        if !relay_lives {
+            self.until_gone()?;
+        }
+        Ok(())
+    }
+
+    /// Calls a method and returns its status code.
+    fn call(&mut self, method: &str, payload: &[u8], within: Duration) -> io::Result<u64> {
+        let until = self.limit.min(Instant::now() + within);
+        let nanoseconds = u64::try_from(remaining(until)?.as_nanos()).unwrap_or(0);
+        let message = request::task_request(self.version, method, payload, nanoseconds);
+        let stream = self.next;
+        self.next += 2;
+        self.stream.set_write_timeout(Some(remaining(until)?))?;
+        io::Write::write_all(&mut self.stream, Frame::new(stream, frame::REQUEST, &message).as_stream(stream))?;
+        let mut response = Frame::default();
+        loop {
+            self.stream.set_read_timeout(Some(remaining(until)?))?;
+            if !response.read(&self.stream)? {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            if response.stream() == stream && response.kind() == frame::RESPONSE {
+                return Ok(frame::status_code(response.payload()));
+            }
+        }
+    }
+
+    /// Waits until the delegate closes the connection.
+    fn until_gone(&mut self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(remaining(self.limit.min(Instant::now() + EXIT_WITHIN))?))?;
+        let mut rest = [0; 64];
+        while self.stream.read(&mut rest)? > 0 {}
+        Ok(())
+    }
+}
+
+fn remaining(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+}

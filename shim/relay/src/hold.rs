@@ -1,0 +1,282 @@
+//! Owns Create: its options are converted, and unless bestfit has no business with it, it waits for the worker's decision
+//! while other requests pass. A Create that waited goes on at most once, never after its deadline, after its client is
+//! gone, or after a Delete, Kill or Shutdown for its container.
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use crate::conn::{Conn, lock};
+use crate::frame::{self, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, Frame};
+use crate::options::{self, Converted};
+use crate::request::{self, Create, Request};
+use crate::worker::{self, Answer, Worker};
+use crate::{bundle, log};
+
+/// Stack of the thread that waits, in bytes.
+const STACK: usize = 128 << 10;
+/// Creates that wait at the same time; more go on at once.
+const MAX_HOLDS: usize = 64;
+/// How long a worker may be silent where the request has no deadline; it has shorter ones of its own.
+const SILENT: Duration = Duration::from_secs(120);
+/// What is left of the deadline for the delegate.
+const FOR_THE_DELEGATE: Duration = Duration::from_secs(2);
+
+/// A Create that waits.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    id: String,
+    /// The number of the connection that it came over.
+    conn: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// With the worker's socket, once there is one.
+    Waiting(Option<UnixStream>),
+    Gone,
+    Cancelled,
+}
+
+impl Hold {
+    fn cancel(&self) {
+        let mut state = lock(&self.state);
+        if let State::Waiting(worker) = &*state {
+            if let Some(worker) = worker {
+                let _ = worker.shutdown(Shutdown::Both);
+            }
+            *state = State::Cancelled;
+        }
+    }
+
+    /// Takes the one way on; false where it was cancelled before.
+    fn go(&self) -> bool {
+        let mut state = lock(&self.state);
+        matches!(*state, State::Waiting(_)) && matches!(mem::replace(&mut *state, State::Gone), State::Waiting(_))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(*lock(&self.state), State::Cancelled)
+    }
+
+    fn watch(&self, worker: &Worker) {
+        if let State::Waiting(slot) = &mut *lock(&self.state) {
+            *slot = worker.handle().ok();
+        } else {
+            // Cancelled before there was a worker: it must not wait for anything.
+            let _ = worker.handle().map(|handle| handle.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+/// All Creates that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Holds(Mutex<Vec<Arc<Hold>>>);
+
+impl Holds {
+    fn add(&self, id: &str, conn: u64) -> Option<Arc<Hold>> {
+        let mut holds = lock(&self.0);
+        if holds.len() >= MAX_HOLDS {
+            return None;
+        }
+        let state = Mutex::new(State::Waiting(None));
+        let hold = Arc::new(Hold { id: id.to_owned(), conn, state });
+        holds.push(Arc::clone(&hold));
+        Some(hold)
+    }
+
+    fn remove(&self, hold: &Arc<Hold>) {
+        lock(&self.0).retain(|other| !Arc::ptr_eq(other, hold));
+    }
+
+    /// Cancels the Creates of a container, or all where the id is empty.
+    pub(crate) fn cancel(&self, id: &str) {
+        lock(&self.0).iter().filter(|hold| id.is_empty() || hold.id == id).for_each(|hold| hold.cancel());
+    }
+
+    /// Cancels the Creates of a connection that is gone.
+    pub(crate) fn cancel_of(&self, conn: u64) {
+        lock(&self.0).iter().filter(|hold| hold.conn == conn).for_each(|hold| hold.cancel());
+    }
+}
+
+/// A Create on its way.
+struct Job {
+    conn: Arc<Conn>,
+    hold: Arc<Hold>,
+    frame: Frame,
+    deadline: Option<Instant>,
+    limit: Instant,
+    worker: Worker,
+}
+
+/// Takes a Create frame: it goes on at once, or waits in a thread of its own. Returns a frame to use again.
+pub(crate) fn begin(conn: &Arc<Conn>, frame: Frame) -> io::Result<Frame> {
+    let frame = convert(conn, frame);
+    let Ok(request) = Request::parse(frame.payload()) else { return conn.send(frame, |_| true) };
+    let Ok(create) = Create::parse(request.payload) else { return conn.send(frame, |_| true) };
+    if let Err(error) = conn.relay.record.add(Path::new(create.bundle)) {
+        log::warn(&format!("the bundle {} does not say where the delegate listens: {error}", create.bundle));
+    }
+    match prepare(conn, &request, &create) {
+        None => conn.send(frame, |_| true),
+        Some((hold, deadline, limit, worker)) => {
+            let job = Job { conn: Arc::clone(conn), hold, frame, deadline, limit, worker };
+            wait_aside(job);
+            Ok(Frame::default())
+        }
+    }
+}
+
+/// Converts the options in a Create frame, where the delegate wants that.
+fn convert(conn: &Conn, frame: Frame) -> Frame {
+    if !conn.relay.convert {
+        return frame;
+    }
+    let Ok(request) = Request::parse(frame.payload()) else { return frame };
+    match options::create(request.payload) {
+        Converted::Unneeded => frame,
+        Converted::Into(payload) => match request::rebuild(frame.payload(), &payload, None) {
+            Ok(message) if message.len() <= frame::MAX_PAYLOAD => frame.with_payload(&message),
+            _ => frame,
+        },
+        Converted::Not(reason) => {
+            log::warn(&format!("runtime options go on as they are, because they cannot be converted: {reason}"));
+            frame
+        }
+    }
+}
+
+/// Starts the worker for a Create that bestfit has business with.
+fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>, Option<Instant>, Instant, Worker)> {
+    let relay = &conn.relay;
+    if create.restores || bundle::is_sandbox(Path::new(create.bundle)) {
+        return None;
+    }
+    let Some(program) = worker::find(&relay.workers) else {
+        if !relay.missed_worker.swap(true, Ordering::Relaxed) {
+            log::info("bestfit-worker is not installed: images stay as containerd chose them");
+        }
+        return None;
+    };
+    let now = Instant::now();
+    let deadline = (request.timeout > 0).then(|| now + Duration::from_nanos(request.timeout));
+    let limit = match deadline.map(|deadline| deadline - now) {
+        None => now + SILENT,
+        Some(left) if left > 2 * FOR_THE_DELEGATE => now + left - FOR_THE_DELEGATE,
+        Some(left) => now + left / 2,
+    };
+    let hold = relay.holds.add(create.id, conn.number)?;
+    match Worker::start(program, relay, create, deadline) {
+        Ok(worker) => {
+            hold.watch(&worker);
+            Some((hold, deadline, limit, worker))
+        }
+        Err(error) => {
+            log::warn(&format!("{}: {error}: the image stays as containerd chose it", program.display()));
+            relay.holds.remove(&hold);
+            None
+        }
+    }
+}
+
+/// Runs a job in a thread, or here where there can be no thread.
+fn wait_aside(job: Job) {
+    let slot = Arc::new(Mutex::new(Some(job)));
+    let theirs = Arc::clone(&slot);
+    let run = |slot: &Mutex<Option<Job>>| {
+        let job = lock(slot).take();
+        if let Some(job) = job {
+            finish(job);
+        }
+    };
+    if thread::Builder::new().stack_size(STACK).spawn(move || run(&theirs)).is_err() {
+        run(&slot);
+    }
+}
+
+/// Waits for the worker's answer and does what it says; then waits for the worker's end.
+fn finish(job: Job) {
+    let Job { conn, hold, frame, deadline, limit, mut worker } = job;
+    let answer = match Request::parse(frame.payload()) {
+        Ok(request) => worker.ask(request.payload, limit),
+        Err(_) => None,
+    };
+    let answer = answer.unwrap_or_else(|| {
+        if !hold.is_cancelled() {
+            log::warn("bestfit-worker gave no answer: the image stays as containerd chose it");
+            worker.stop();
+        }
+        Answer::Leave
+    });
+    // A client that cannot be written to is gone, and so is the connection.
+    let _ = conclude(&conn, &hold, frame, deadline, answer, &mut worker);
+    conn.relay.holds.remove(&hold);
+    drop((conn, hold));
+    worker.reap();
+}
+
+fn conclude(
+    conn: &Conn,
+    hold: &Hold,
+    frame: Frame,
+    deadline: Option<Instant>,
+    answer: Answer,
+    worker: &mut Worker,
+) -> io::Result<()> {
+    let stream = frame.stream();
+    let refuse = |code, message: &str| conn.answer(frame::failure(stream, code, message));
+    if let Answer::Deny(reason) = &answer
+        && hold.go()
+    {
+        worker.accept();
+        return refuse(FAILED_PRECONDITION, reason);
+    }
+    let mut late = false;
+    let mut sent = false;
+    let outcome = conn.send(frame, |frame| {
+        late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late || !hold.go() {
+            return false;
+        }
+        // Said before the first byte goes out: a worker that hears nothing rolls back.
+        let accepted = worker.accept();
+        if let Some(changed) = changed(frame, &answer, accepted, deadline) {
+            *frame = changed;
+        }
+        sent = true;
+        true
+    });
+    if sent {
+        return outcome.map(drop);
+    }
+    worker.reject();
+    match late {
+        true => refuse(DEADLINE_EXCEEDED, "bestfit: the time for Create ran out while an image was chosen"),
+        false => refuse(CANCELLED, "bestfit: the container was ended while an image was chosen"),
+    }
+}
+
+/// The frame as it goes on: with the worker's mounts, and with the time that is left; none where it stays as it is.
+fn changed(frame: &Frame, answer: &Answer, accepted: bool, deadline: Option<Instant>) -> Option<Frame> {
+    let message = frame.payload();
+    let request = Request::parse(message).ok()?;
+    let mounts = match answer {
+        Answer::Mounts(rootfs) if accepted => request::with_rootfs(request.payload, rootfs).ok(),
+        _ => None,
+    };
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_nanos());
+    let left = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX).max(1));
+    if mounts.is_none() && left.is_none() {
+        return None;
+    }
+    let payload = mounts.as_deref().unwrap_or(request.payload);
+    let message = request::rebuild(message, payload, left).ok()?;
+    (message.len() <= frame::MAX_PAYLOAD).then(|| frame.with_payload(&message))
+}

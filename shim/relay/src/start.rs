@@ -1,0 +1,264 @@
+//! Owns `start`: runs the delegate's, leaves a relay behind that listens for it, and answers with the relay's address.
+//! containerd reads stdout and stderr of `start` as one, so on success nothing but the answer is written.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::bundle::{self, Record};
+use crate::delegate::{self, Delegate, Output};
+use crate::flags::Flags;
+use crate::reply::{Form, Reply};
+use crate::socket::{self, Bound};
+use crate::{bridge, log, options, reply, wire};
+
+/// Why there is no answer: the exit code and the text, both the delegate's where it failed.
+struct Failure {
+    code: u8,
+    text: Vec<u8>,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { code: 1, text: format!("containerd-shim-bestfit-v1: {error}").into_bytes() }
+    }
+}
+
+pub(crate) fn run(flags: &Flags) -> ExitCode {
+    match answer(flags) {
+        Ok(answer) => match io::stdout().write_all(&answer) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(failure) => {
+            let _ = io::stderr().write_all(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// What containerd told us on stdin.
+struct Told {
+    /// The bytes for the delegate, options converted.
+    stdin: Vec<u8>,
+    /// They are `BootstrapParams`, so containerd is 2.3 or later.
+    bootstrap: bool,
+}
+
+fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
+    let delegate = Delegate::find(flags)?;
+    let stdin = delegate::read_stdin()?;
+    let bootstrap = reply::is_bootstrap_params(&stdin, &flags.id, &flags.namespace);
+    let stdin = match delegate.wants_runc_options {
+        true => options::stdin(&stdin, bootstrap).or_unchanged(stdin),
+        false => stdin,
+    };
+    let told = Told { stdin, bootstrap };
+    let output = call(flags, &delegate, &told)?;
+    let Some(reply) = Reply::parse(output.stdout.clone()) else {
+        log::warn("the delegate's answer to start is not understood; it goes on as it is, without a relay");
+        return Ok(output.stdout);
+    };
+    let Some(path) = reply.socket_path().map(PathBuf::from) else {
+        log::warn(&format!(
+            "{} by {} cannot be relayed; containerd talks to the delegate",
+            reply.address, reply.protocol
+        ));
+        return Ok(output.stdout);
+    };
+    let answer = Answer::choose(&reply, &told, flags);
+    match leave_relay(flags, &delegate, &told, &path, reply.version, answer.bridges) {
+        Ok(address) => Ok(answer.with(&reply, &address)),
+        Err(error) => {
+            log::warn(&format!("there is no relay, containerd talks to the delegate: {error}"));
+            Ok(answer.with(&reply, &reply.address))
+        }
+    }
+}
+
+/// Calls the delegate's `start`. One of 2.3 or later wants `BootstrapParams`, which an older containerd does not send.
+fn call(flags: &Flags, delegate: &Delegate, told: &Told) -> Result<Output, Failure> {
+    let mut output = delegate.call(&flags.args, &told.stdin)?;
+    // containerd pkg/shim/compat.go, errDeprecatedBootstrapAPI; there is no other sign of it.
+    let wants_params = || output.stderr.windows(14).any(|window| window == b"deprecated API");
+    if !output.status.success() && !told.bootstrap && wants_params() {
+        output = delegate.call(&flags.args, &bootstrap_params(flags, &told.stdin))?;
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        if !text.trim().is_empty() {
+            log::warn(&format!("the delegate's start said: {}", text.trim()));
+        }
+        return Ok(output);
+    }
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Err(Failure { code, text: [output.stdout, output.stderr].concat() })
+}
+
+/// `BootstrapParams` from flags, environment and the older form of options (bootstrap.proto).
+fn bootstrap_params(flags: &Flags, any: &[u8]) -> Vec<u8> {
+    let ttrpc = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let mut out = Vec::new();
+    for (number, text) in
+        [(1, &flags.id), (2, &flags.namespace), (5, &ttrpc), (6, &flags.address), (7, &flags.publish_binary)]
+    {
+        wire::put_bytes(&mut out, number, text.as_bytes());
+    }
+    if flags.debug {
+        // LOG_LEVEL_DEBUG is -4.
+        wire::put_number(&mut out, 3, -4i64 as u64);
+    }
+    if !any.is_empty() {
+        let mut extension = Vec::new();
+        wire::put_bytes(&mut extension, 1, any);
+        wire::put_bytes(&mut out, 8, &extension);
+    }
+    out
+}
+
+/// In which form containerd understands the answer.
+struct Answer {
+    form: Form,
+    /// containerd speaks version 2 and the delegate 3.
+    bridges: bool,
+}
+
+impl Answer {
+    fn choose(reply: &Reply, told: &Told, flags: &Flags) -> Self {
+        let bridges = reply.version >= 3 && !told.bootstrap && bridge::containerd_is_1(&flags.publish_binary);
+        let form = match reply.form {
+            _ if bridges => Form::Plain,
+            Form::Protobuf if !told.bootstrap => Form::Json,
+            form => form,
+        };
+        Self { form, bridges }
+    }
+
+    fn with(&self, reply: &Reply, address: &str) -> Vec<u8> {
+        match self.form {
+            form if form == reply.form => reply.with_address(address),
+            Form::Plain => address.as_bytes().to_vec(),
+            Form::Json | Form::Protobuf => reply.as_json(address),
+        }
+    }
+}
+
+/// Makes sure that a relay listens for the delegate, and says where.
+fn leave_relay(
+    flags: &Flags,
+    delegate: &Delegate,
+    told: &Told,
+    delegate_path: &Path,
+    version: u32,
+    bridges: bool,
+) -> io::Result<String> {
+    let relay = socket::relay_path(delegate_path);
+    let address = format!("unix://{}", relay.display());
+    if let Bound::Here(listener) = socket::bind(&relay)? {
+        let record = Record { delegate: delegate_path.to_owned(), version, relay: relay.clone() };
+        let mut command = serve_command(flags, &record, bridges, delegate.wants_runc_options)?;
+        match spawn(&mut command, listener) {
+            Ok(pid) => settle(pid, options::shim_cgroup(&told.stdin, told.bootstrap)),
+            Err(error) => {
+                let _ = std::fs::remove_file(&relay);
+                return Err(error);
+            }
+        }
+    }
+    let bundle = std::env::current_dir()?;
+    let record = Record { delegate: delegate_path.to_owned(), version, relay };
+    let written = record.write(&bundle).and_then(|()| bundle::replace_address(&bundle, &address));
+    if let Err(error) = written {
+        log::warn(&format!("the bundle does not say where the relay listens: {error}"));
+    }
+    Ok(address)
+}
+
+/// This program again, as the relay. The arguments are for people who look at the list of processes, too.
+fn serve_command(flags: &Flags, record: &Record, bridges: bool, convert: bool) -> io::Result<Command> {
+    let own = std::env::current_exe().ok().filter(|path| path.is_file()).unwrap_or_else(|| "/proc/self/exe".into());
+    let mut command = Command::new(own);
+    command.arg0(&flags.program);
+    command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
+    command.arg("-relay").arg(&record.relay).arg("-delegate").arg(&record.delegate);
+    command.arg("-delegate-version").arg(record.version.to_string());
+    if bridges {
+        command.arg("-bridge");
+    }
+    if convert {
+        command.arg("-convert");
+    }
+    command.arg("serve");
+    Ok(command)
+}
+
+/// Starts the relay, which finds its listening socket as stdin: clients can connect from now on.
+fn spawn(command: &mut Command, listener: UnixListener) -> io::Result<u32> {
+    command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn().map(|child| child.id())
+}
+
+/// Gives the relay the place among processes that the delegate gives its own: killed for memory just before containerd
+/// would be, and in the cgroup that the options name. Where that is not permitted, it is as it is.
+fn settle(pid: u32, cgroup: Option<String>) {
+    let parent = format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id());
+    let score = std::fs::read_to_string(parent).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(score) = score {
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), (score + 1).min(1000).to_string());
+    }
+    let Some(cgroup) = cgroup else { return };
+    let root = Path::new("/sys/fs/cgroup");
+    let below = cgroup.trim_start_matches('/');
+    let unified = root.join("cgroup.controllers").exists();
+    let hierarchies: Vec<_> = match std::fs::read_dir(root) {
+        Ok(entries) if !unified => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        _ => vec![root.to_owned()],
+    };
+    let joined = hierarchies.iter().filter(|hierarchy| {
+        let file = hierarchy.join(below).join("cgroup.procs");
+        file.exists() && std::fs::write(file, pid.to_string()).is_ok()
+    });
+    if joined.count() == 0 {
+        log::warn(&format!("the relay did not join the cgroup {cgroup}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_containerd_gets_the_form_that_it_reads() {
+        let json = br#"{"version":3,"address":"unix:///d","protocol":"ttrpc"}"#;
+        let mut protobuf = Vec::new();
+        wire::put_number(&mut protobuf, 1, 3);
+        wire::put_bytes(&mut protobuf, 2, b"unix:///d");
+        let mut answered = protobuf.clone();
+        answered.truncate(2);
+        wire::put_bytes(&mut answered, 2, b"unix:///r");
+        let in_json = br#"{"version":3,"address":"unix:///r","protocol":"ttrpc"}"#;
+        for (raw, form, expected) in [
+            (json.as_slice(), Form::Json, in_json.as_slice()),
+            (json, Form::Plain, b"unix:///r"),
+            (&protobuf, Form::Protobuf, &answered),
+            (&protobuf, Form::Json, in_json),
+            (&protobuf, Form::Plain, b"unix:///r"),
+            (b"unix:///d", Form::Plain, b"unix:///r"),
+        ] {
+            let reply = Reply::parse(raw.to_vec()).unwrap();
+            assert_eq!(Answer { form, bridges: false }.with(&reply, "unix:///r"), expected);
+        }
+    }
+
+    #[test]
+    fn bootstrap_params_name_the_container() {
+        let args = ["x", "-namespace", "ns", "-id", "c1", "-debug", "start"].map(std::ffi::OsString::from);
+        let flags = Flags::parse(&args);
+        let params = bootstrap_params(&flags, b"\x0a\x01a");
+        assert!(reply::is_bootstrap_params(&params, "c1", "ns"));
+        assert_eq!(wire::last(&params, 8).unwrap().unwrap().bytes(), Some(b"\x0a\x03\x0a\x01a".as_slice()));
+    }
+}

@@ -35,7 +35,7 @@ pub(crate) struct Single {
 
 /// The configuration, and the mistakes in it as a failure.
 pub(crate) fn configuration(profile: Option<&str>) -> Result<Loaded, Failure> {
-    load(&Location::from_env(profile.map(str::to_owned))).map_err(|errors| Failure::from(errors))
+    load(&Location::from_env(profile.map(str::to_owned))).map_err(Failure::from)
 }
 
 /// A reference that is one.

@@ -108,9 +108,11 @@ fn files_that_may_not_be_read() {
     use std::os::unix::{fs::PermissionsExt, process::CommandExt};
     let sandbox = Sandbox::new();
     let program = sandbox.path("bestfit");
-    without_forks(|| drop(std::fs::copy(env!("CARGO_BIN_EXE_bestfit"), &program).unwrap()));
+    without_forks(|| {
+        std::fs::copy(env!("CARGO_BIN_EXE_bestfit"), &program).unwrap();
+    });
     let closed = sandbox.write("closed.json", &facts(true, "6.1.0"));
-    set_permissions(closed, Permissions::from_mode(0)).unwrap();
+    set_permissions(closed, Permissions::from_mode(0o000)).unwrap();
     set_permissions(sandbox.path(""), Permissions::from_mode(0o755)).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = sandbox.command(&program, arguments);
@@ -124,7 +126,7 @@ fn files_that_may_not_be_read() {
     for arguments in [&["check", "oci:x", "--facts", "closed.json"][..], &["explain", "--record", "closed.json"]] {
         run(arguments).fails(77, &format!("error: closed.json: Permission denied (os error 13){hint}"));
     }
-    set_permissions(sandbox.path("config.toml"), Permissions::from_mode(0)).unwrap();
+    set_permissions(sandbox.path("config.toml"), Permissions::from_mode(0o000)).unwrap();
     run(&["config", "check"]).fails(
         78,
         "error: DIR/config.toml: cannot be read: Permission denied (os error 13)\n\

@@ -215,7 +215,7 @@ fn created(annotations: &BTreeMap<String, String>, now: i64) -> Result<Option<Ti
 /// The artifacts that are in force, oldest first: one replaces only an older one of the same signer that names the same
 /// groups (matching.md §4). Without signatures all have the same signer: nobody. Ties go by digest.
 pub fn in_force(mut artifacts: Vec<Parsed>) -> (Vec<Parsed>, Vec<String>) {
-    artifacts.sort_by(|a, b| (a.created, a.digest).cmp(&(b.created, b.digest)));
+    artifacts.sort_by_key(|artifact| (artifact.created, artifact.digest));
     artifacts.dedup_by_key(|artifact| artifact.digest);
     let mut newest: BTreeMap<BTreeSet<String>, usize> = BTreeMap::new();
     let (mut replaced, mut notes) = (BTreeSet::new(), Vec::new());

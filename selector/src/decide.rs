@@ -190,9 +190,12 @@ fn otherwise(policy: Otherwise, why: &str) -> Choice {
     Choice { outcome, why: format!("{why}: {end}"), preferred: Vec::new() }
 }
 
+/// The digest of an artifact and what came of reading it.
+type Read = (Digest, Result<Parsed, ArtifactError>);
+
 /// The artifacts that the index carries inline, by the entry that they are about.
 struct Inline {
-    by_subject: BTreeMap<Digest, Vec<(Digest, Result<Parsed, ArtifactError>)>>,
+    by_subject: BTreeMap<Digest, Vec<Read>>,
     /// Ones that do not say what they are about: they may be about any entry.
     stray: Vec<Digest>,
     present: bool,
@@ -299,7 +302,7 @@ fn report(index: &Index, inputs: &Inputs, candidates: Vec<Candidate<'_>>) -> Vec
                 platform,
                 verdict: candidate.verdict(),
                 rank: candidate.rank,
-                reasons: candidate.assessment.reasons,
+                reasons: or_silent(candidate.assessment.reasons),
                 artifacts: candidate.artifacts,
             },
             None => {
@@ -311,6 +314,15 @@ fn report(index: &Index, inputs: &Inputs, candidates: Vec<Candidate<'_>>) -> Vec
         }
     });
     entries.collect()
+}
+
+/// An entry about which nothing was said has that as its reason.
+fn or_silent(mut reasons: Vec<Reason>) -> Vec<Reason> {
+    if reasons.is_empty() {
+        let text = "no artifact says anything about it".to_owned();
+        reasons.push(Reason { answer: Answer::Note, text, artifact: None, source: None });
+    }
+    reasons
 }
 
 fn skipped(entry: &Entry, inputs: &Inputs) -> String {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::json::{self, JsonError};
 
 /// The graph that is compiled in.
-const BUILTIN: &str = include_str!("../data/microarchitectures.json");
+pub(crate) const BUILTIN: &str = include_str!("../data/microarchitectures.json");
 /// The longest file of targets that is read, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 /// The vendor of targets that are no product: `x86_64_v3`, `aarch64`.

@@ -15,6 +15,8 @@ pub const MAX_BYTES: usize = 256 << 10;
 pub const MAX_KEYS: usize = 1024;
 /// The longest name of a group or key, in bytes.
 pub const MAX_NAME: usize = 256;
+/// The most notes about one document.
+const MAX_NOTES: usize = 16;
 /// The group that speaks to bestfit and asks nothing of the host.
 pub const RESERVED: &str = "io.bestfit";
 /// An author's weight lies within ± this.
@@ -99,6 +101,10 @@ impl Document {
     }
 
     fn note(&mut self, key: &str, wanted: &Wanted, why: &str) {
+        if self.notes.len() == MAX_NOTES {
+            return;
+        }
+        let wanted = json::plain(&wanted.to_string(), 200);
         self.notes.push(format!("{RESERVED}/{} = {wanted}: {why}: ignored", json::plain(key, 100)));
     }
 }

@@ -374,3 +374,15 @@ fn an_index_may_carry_its_artifacts() {
     let (decision, name) = with(inline("nothing"));
     assert_eq!((name.as_str(), verdict(&decision, 1)), ("plain", Verdict::Undetermined));
 }
+
+#[test]
+fn a_flood_of_requirements_is_not_evaluated() {
+    let many: Vec<String> = (0..900).map(|at| format!("\"memory-num{at}\":true")).collect();
+    let many = format!("\"nfd\":{{{}}}", many.join(","));
+    let flood = Attach::to(image("flood")).document(&wrap(&many)).document(&wrap(&many.replace("memory", "kernel")));
+    let mut inputs = inputs(&[("plain", None), ("flood", None)], host_a());
+    attach(&mut inputs, "flood", &[flood]);
+    let decision = decide(&inputs).unwrap();
+    assert_eq!((verdict(&decision, 1), decision.entries[1].reasons.len()), (Verdict::Undetermined, 1));
+    assert_eq!(reason(&decision, 1), "its artifacts ask for more than 1024 things");
+}

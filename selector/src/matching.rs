@@ -16,8 +16,8 @@ use crate::schema::{Absent, Compare, Dimension, Key, Level, Role, Schemas, Type}
 use crate::target;
 use crate::value::{self, Comparison, Scalar, Wanted};
 
-/// The most keys that are looked at for one entry.
-pub const MAX_ATOMS: usize = 8192;
+/// The most groups and keys that are looked at for one subject.
+pub const MAX_ATOMS: usize = 1024;
 
 /// What is held against documents.
 #[derive(Clone, Copy)]
@@ -141,7 +141,8 @@ impl Assessment {
         let source = fact.map(|fact| json::plain(&fact.source, 200)).filter(|source| !source.is_empty());
         let seen = source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
         let level = if atom.level == Level::Preferred { " [preferred]" } else { "" };
-        let text = format!("{} = {}: {}{seen}{level}", atom.name, atom.wanted, found.detail);
+        let wanted = json::plain(&atom.wanted.to_string(), 200);
+        let text = format!("{} = {wanted}: {}{seen}{level}", atom.name, found.detail);
         self.reasons.push(Reason { answer: found.answer, text, artifact, source });
         match (atom.level, found.answer) {
             (Level::Required, answer) => {
@@ -173,7 +174,7 @@ impl Host<'_> {
     /// Everything that the artifacts in force ask for.
     pub fn artifacts(&self, artifacts: &[Parsed]) -> Assessment {
         let documents = artifacts.iter().flat_map(|artifact| &artifact.layers).map(|layer| &layer.document);
-        let atoms: usize = documents.flat_map(|document| document.groups.values()).map(|keys| keys.len()).sum();
+        let atoms: usize = documents.flat_map(|document| document.groups.values()).map(|keys| keys.len() + 1).sum();
         if atoms > MAX_ATOMS {
             let mut assessment = Assessment::default();
             assessment.unknown(format!("its artifacts ask for more than {MAX_ATOMS} things"), None);
@@ -255,6 +256,7 @@ impl Host<'_> {
             let level = stated.unwrap_or(meaning.level);
             if meaning.role != Role::Requires || level == Level::Info {
                 let what = if meaning.role == Role::Provides { "a fact of the image" } else { "information" };
+                let wanted = json::plain(&wanted.to_string(), 200);
                 into.note(format!("{name} = {wanted}: {what}, not checked"), Some(artifact));
                 continue;
             }

@@ -268,7 +268,8 @@ impl Group {
 
     /// The key that was probably meant by one that is not known.
     pub fn nearest(&self, key: &str) -> Option<&str> {
-        let near = self.keys.keys().filter(|name| !name.ends_with('*'));
+        let far = |name: &str| name.ends_with('*') || key.len().abs_diff(name.len()) * 3 > name.len();
+        let near = self.keys.keys().filter(|name| !far(name));
         let near = near.map(|name| (distance(key, name), name.as_str()));
         near.min().filter(|(distance, name)| distance * 3 <= name.len()).map(|(_, name)| name)
     }

@@ -99,7 +99,7 @@ fn detached(world: &mut World) {
         ctr.call(&["tasks", "kill", "-s", "SIGTERM", "one"]).ok();
         eventually("the task has stopped", Duration::from_secs(10), || (ctr.status("one")? == "STOPPED").then_some(()));
         let removed = ctr.call(&["tasks", "rm", "one"]);
-        assert_eq!(removed.code, Some(143), "{runtime}: {removed}");
+        assert!(removed.clone().ok().stderr.contains("143"), "{runtime}: {removed}");
         ctr.call(&["containers", "rm", "one"]).ok();
     }
 }

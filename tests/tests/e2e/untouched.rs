@@ -1,0 +1,149 @@
+//! Where there is any doubt, the container is left as containerd made it.
+
+use bestfit_tests::artifact::fits;
+use bestfit_tests::ctr::OURS;
+use bestfit_tests::image::Image;
+use bestfit_tests::node::Settings;
+use bestfit_tests::registry::Kind;
+use bestfit_tests::scenario::{Scenario, World};
+use serde_json::json;
+
+use crate::prepared::{build, last_record, pair, prepare, push_as, run};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "mode off: untouched, nothing recorded", run: off },
+    Scenario { name: "mode off for the namespace: untouched", run: off_for_namespace },
+    Scenario { name: "mode observe: recorded, untouched", run: observe },
+    Scenario { name: "the digest of a platform manifest: untouched", run: platform_manifest },
+    Scenario { name: "the native snapshotter: untouched", run: native },
+    Scenario { name: "a tag that moved after the container was made: untouched", run: moved_tag },
+    Scenario { name: "two tags that share their default entry keep to their own index", run: two_tags },
+    Scenario { name: "an image that was removed before the start: untouched", run: removed_image },
+    Scenario { name: "a second start keeps the choice and what was written", run: second_start },
+    Scenario { name: "a container that ran before is never re-based", run: never_rebased },
+    Scenario { name: "a broken configuration: untouched", run: broken_configuration },
+];
+
+fn off(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    world.node.configure(&Settings { mode: "off", ..Settings::default() });
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    assert!(world.node.records().iter().all(|record| record["decision"].is_null()), "decided although off");
+    // Read anew for each create.
+    world.node.configure(&Settings::default());
+    assert_eq!(build(&run(world, &image, &[], &[])), "better");
+}
+
+fn off_for_namespace(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let namespaces = vec![(world.node.namespace.clone(), "off")];
+    world.node.configure(&Settings { namespaces, ..Settings::default() });
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+}
+
+fn observe(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    world.node.configure(&Settings { mode: "observe", ..Settings::default() });
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    let record = last_record(world, "observed", None);
+    assert_eq!(record["decision"]["preferred"][0], json!(image.index.entry(1)), "{record:#}");
+}
+
+fn platform_manifest(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let registry = world.registry(Kind::Docker).host.clone();
+    let by_digest = format!("{registry}/{}@{}", image.repository, image.index.entry(0));
+    let ctr = world.node.ctr();
+    ctr.pull(&by_digest);
+    assert_eq!(build(&ctr.run(OURS, &[], &by_digest, "one", &[]).ok()), "plain");
+}
+
+fn native(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    world.node.ctr().pull_with(&["--snapshotter", "native"], &image.reference);
+    assert_eq!(build(&run(world, &image, &["--snapshotter", "native"], &[])), "plain");
+    last_record(world, "default", None);
+}
+
+fn moved_tag(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let ctr = world.node.ctr();
+    ctr.call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+    let moved = [(Image::new("moved"), None), (Image::new("better still"), Some(fits()))];
+    let moved = push_as(world, Kind::Docker, "1", &moved);
+    let ctr = world.node.ctr();
+    ctr.pull(&moved.reference);
+    let out = ctr.call(&["tasks", "start", "one"]).ok();
+    assert_eq!(build(&out), "plain");
+    ctr.remove("one");
+}
+
+fn two_tags(world: &mut World) {
+    let first = push_as(world, Kind::Docker, "first", &pair(Image::new("better")));
+    let second = push_as(world, Kind::Docker, "second", &pair(Image::new("other")));
+    assert_eq!(first.index.entry(0), second.index.entry(0));
+    for image in [&first, &second] {
+        world.node.ctr().pull(&image.reference);
+    }
+    assert_eq!(build(&run(world, &first, &[], &[])), "better");
+    assert_eq!(build(&run(world, &second, &[], &[])), "other");
+}
+
+fn removed_image(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let ctr = world.node.ctr();
+    ctr.call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+    ctr.call(&["images", "rm", "--sync", &image.reference]).ok();
+    let out = ctr.call(&["tasks", "start", "one"]).ok();
+    assert_eq!(build(&out), "plain");
+    ctr.remove("one");
+}
+
+fn hold(build: &str) -> Image {
+    Image::new(build).with("Cmd", json!(["hold"]))
+}
+
+/// Starts the container's task, writes or reads a file in it, and ends the task.
+#[track_caller]
+fn visit(world: &World, args: &[&str]) -> (String, String) {
+    let ctr = world.node.ctr();
+    ctr.call(&["tasks", "start", "-d", "one"]).ok();
+    let exec = |args: &[&str]| {
+        let line = [&["tasks", "exec", "--exec-id", "e", "one", "/probe"], args].concat();
+        ctr.call(&line).ok()
+    };
+    let found = build(&exec(&["report"])).to_owned();
+    let said = exec(args).stdout;
+    ctr.call(&["tasks", "kill", "-s", "SIGKILL", "one"]).ok();
+    bestfit_tests::command::eventually("the task is gone", std::time::Duration::from_secs(10), || {
+        ctr.call(&["tasks", "rm", "one"]);
+        ctr.status("one").is_none().then_some(())
+    });
+    (found, said)
+}
+
+fn second_start(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &[(hold("plain"), None), (hold("better"), Some(fits()))]);
+    world.node.ctr().call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+    assert_eq!(visit(world, &["write", "/tmp/kept", "hello"]).0, "better");
+    assert_eq!(visit(world, &["read", "/tmp/kept"]), ("better".to_owned(), "hello".to_owned()));
+    world.node.ctr().call(&["containers", "rm", "one"]).ok();
+}
+
+fn never_rebased(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &[(hold("plain"), None), (hold("better"), Some(fits()))]);
+    world.node.configure(&Settings { mode: "off", ..Settings::default() });
+    world.node.ctr().call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+    assert_eq!(visit(world, &["write", "/tmp/kept", "hello"]).0, "plain");
+    world.node.configure(&Settings::default());
+    assert_eq!(visit(world, &["read", "/tmp/kept"]), ("plain".to_owned(), "hello".to_owned()));
+    world.node.ctr().call(&["containers", "rm", "one"]).ok();
+}
+
+fn broken_configuration(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    for text in ["mode = ", "mode = \"sometimes\"\n", "surprise = 1\n", "\u{0}\u{1}"] {
+        world.node.write_bestfit(text);
+        assert_eq!(build(&run(world, &image, &[], &[])), "plain", "{text:?}");
+    }
+}

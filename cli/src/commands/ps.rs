@@ -1,14 +1,17 @@
 //! `bestfit ps`: what was chosen for the containers of this node. The worker, containerd's only user, makes the list.
 
-use std::io::Read;
+use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
 
 use crate::arguments::Ps;
 use crate::failure::{Exit, Failure};
 use crate::output::{plain, print, print_json, table};
+use crate::stages::block_on;
 
 const WORKER: &str = "bestfit-worker";
 /// Where packages install it, unless it lies beside this program.
@@ -83,31 +86,34 @@ fn worker() -> Result<PathBuf, Failure> {
 
 fn list(arguments: &Ps) -> Result<Vec<u8>, Failure> {
     let worker = worker()?;
-    let failed = |error: std::io::Error| Failure::io(worker.display(), &error);
-    let mut child = Command::new(&worker)
-        .args(["list", "--json"])
-        .args(arguments.address.iter().flat_map(|socket| ["--address", socket]))
-        .args(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace]))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // Both pipes are read at once, so that neither side waits for the other.
-    let complaint = std::thread::spawn(move || bounded(stderr, MAX_COMPLAINT));
-    let list = bounded(stdout, MAX_LIST).map_err(failed)?;
-    let status = child.wait().map_err(failed)?;
-    let complaint = complaint.join().ok().and_then(Result::ok).unwrap_or_default();
-    if status.success() { Ok(list) } else { Err(refusal(status, &String::from_utf8_lossy(&complaint))) }
+    block_on("listing containers".to_owned(), async {
+        let failed = |error: io::Error| Failure::io(worker.display(), &error);
+        // When time runs out the child is dropped, and must not stay behind.
+        let mut child = Command::new(&worker)
+            .args(["list", "--json"])
+            .args(arguments.address.iter().flat_map(|socket| ["--address", socket]))
+            .args(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace]))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Both pipes are read at once, so that neither side waits for the other.
+        let (list, complaint) =
+            tokio::try_join!(bounded(stdout, MAX_LIST), bounded(stderr, MAX_COMPLAINT)).map_err(failed)?;
+        let status = child.wait().await.map_err(failed)?;
+        if status.success() { Ok(list) } else { Err(refusal(status, &String::from_utf8_lossy(&complaint))) }
+    })
 }
 
 /// Reads to the end and keeps at most `limit` bytes.
-fn bounded(pipe: Option<impl Read>, limit: u64) -> std::io::Result<Vec<u8>> {
+async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
     let Some(mut pipe) = pipe else { return Ok(Vec::new()) };
     let mut bytes = Vec::new();
-    pipe.by_ref().take(limit).read_to_end(&mut bytes)?;
-    std::io::copy(&mut pipe, &mut std::io::sink())?;
+    (&mut pipe).take(limit).read_to_end(&mut bytes).await?;
+    tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     Ok(bytes)
 }
 

@@ -18,10 +18,10 @@ use std::time::Duration;
 use crate::failure::{Exit, Failure};
 use crate::output::with_progress;
 
-/// The longest that a command asks registries; each single request has its own, shorter limits.
+/// The longest that a command waits for others; each single request to a registry has its own, shorter limits.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Runs the part of a command that waits for registries.
+/// Runs the part of a command that waits for others.
 pub(crate) fn block_on<T>(what: String, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,6 +16,9 @@ use tonic::{Code, Request, Status};
 /// The longest manifest, index or image config that is read, in bytes (reference: trust.md, "Attacks").
 pub(crate) const MAX_DOCUMENT: u64 = 4 << 20;
 
+/// The label on a lease that names the container it was taken for.
+const CONTAINER_LABEL: &str = "io.bestfit/container";
+
 /// A call to containerd failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -323,16 +326,26 @@ impl Containerd {
     }
 
     /// Takes a lease that ends by itself at `expires` (RFC 3339): a dead worker leaves nothing for longer than that.
-    pub(crate) async fn lease(&self, id: &str, expires: &str) -> Result<Self> {
+    pub(crate) async fn lease(&self, id: &str, container: &str, expires: &str) -> Result<Self> {
         let labels = HashMap::from([
             ("containerd.io/gc.expire".to_owned(), expires.to_owned()),
-            ("io.bestfit/worker".to_owned(), std::process::id().to_string()),
+            (CONTAINER_LABEL.to_owned(), container.to_owned()),
         ]);
         api::leases_client::LeasesClient::new(self.channel.clone())
             .create(self.request(api::CreateRequest { id: id.to_owned(), labels }))
             .await
             .map_err(failed("create", format!("lease {id}")))?;
         Ok(self.with_lease(id))
+    }
+
+    /// The leases that workers took for a container.
+    pub(crate) async fn leases_of(&self, container: &str) -> Result<Vec<String>> {
+        let reply = api::leases_client::LeasesClient::new(self.channel.clone())
+            .list(self.request(api::ListRequest::default()))
+            .await
+            .map_err(failed("list", "leases"))?;
+        let ours = |lease: &api::Lease| lease.labels.get(CONTAINER_LABEL).is_some_and(|of| of == container);
+        Ok(reply.into_inner().leases.into_iter().filter(ours).map(|lease| lease.id).collect())
     }
 
     /// Gives the lease back.

@@ -135,7 +135,7 @@ impl Create<'_> {
         let host = host_platform(&root);
         // The probe reads files while containerd is asked.
         let probing = tokio::task::spawn_blocking(move || probe(&root));
-        for finished in rebase::recover(&self.config.state, None).await {
+        for finished in rebase::recover(&self.config.state).await {
             log::say(&finished, Priority::Warning, None);
         }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;

@@ -69,31 +69,24 @@ fn main() -> ExitCode {
     code
 }
 
-/// Runs the create; a SIGTERM from the relay ends it, and what was begun is undone first.
+/// Runs the create. A SIGTERM from the relay ends it at once: what was begun is in the journal, and the relay calls
+/// `recover` next, because only its answer can carry the mounts of what was put back.
 async fn create(call: &Call) -> ExitCode {
     let mut relay = Relay::new();
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return ExitCode::from(70) };
-    let ended = tokio::select! {
-        () = create::create(call, &mut relay) => true,
-        _ = terminate.recv() => false,
-    };
-    if !ended {
-        relay.answer(&undone(call, true).await).await;
+    tokio::select! {
+        () = create::create(call, &mut relay) => ExitCode::SUCCESS,
+        _ = terminate.recv() => ExitCode::from(143),
     }
-    ExitCode::SUCCESS
 }
 
 /// For the relay of a worker that died: puts the default back, and tells its mounts.
 async fn recover(call: &Call) -> ExitCode {
-    Relay::new().answer(&undone(call, false).await).await;
-    ExitCode::SUCCESS
-}
-
-/// Undoes what this worker (`own`) or a dead one began for this container; the answer is what the relay shall forward.
-async fn undone(call: &Call, own: bool) -> Reply {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     let config = loaded.map_or_else(|_| Config::default(), |loaded| loaded.config);
-    rebase::undo_for(&config.state, &call.namespace, &call.id, own).await.map_or(Reply::Leave, Reply::Mounts)
+    let restored = rebase::undo_for(&config.state, call).await;
+    Relay::new().answer(&restored.map_or(Reply::Leave, Reply::Mounts)).await;
+    ExitCode::SUCCESS
 }
 
 async fn list(address: &str, namespace: Option<&str>) -> ExitCode {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::{BundleError, replace};
 use crate::containerd::{ApiError, Containerd};
+use crate::create::Call;
 
 /// Re-basing or undoing it failed.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +145,7 @@ pub(crate) fn started(pid: u32) -> Option<u64> {
 
 /// Finishes what dead workers left: every journal whose worker is gone is undone, unless its container runs by now.
 /// Says what was done.
-pub(crate) async fn recover(state: &Path, only: Option<(&str, &str)>) -> Vec<String> {
+pub(crate) async fn recover(state: &Path) -> Vec<String> {
     let Ok(files) = fs::read_dir(state.join("rebase")) else { return Vec::new() };
     let mut said = Vec::new();
     for file in files.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
@@ -153,8 +154,7 @@ pub(crate) async fn recover(state: &Path, only: Option<(&str, &str)>) -> Vec<Str
             said.push(format!("journal {} cannot be read, and is left", file.display()));
             continue;
         };
-        let wanted = only.is_none_or(|(namespace, id)| journal.namespace == namespace && journal.container == id);
-        if wanted && journal.is_orphaned() {
+        if journal.is_orphaned() {
             let outcome = finish(&journal).await;
             if outcome.is_ok() {
                 journal.close(state);
@@ -171,16 +171,18 @@ pub(crate) async fn recover(state: &Path, only: Option<(&str, &str)>) -> Vec<Str
     said
 }
 
-/// Undoes what was begun for one container, by this very process (`own`) or by one that died; None where nothing was.
-pub(crate) async fn undo_for(state: &Path, namespace: &str, id: &str, own: bool) -> Option<Vec<Mount>> {
-    let file = state.join("rebase").join(format!("{namespace}+{id}.json"));
+/// Undoes what a dead worker began for one container, and gives its leases back; None where nothing was begun.
+pub(crate) async fn undo_for(state: &Path, call: &Call) -> Option<Vec<Mount>> {
+    let containerd = Containerd::connect(&call.address, &call.namespace).await.ok()?;
+    for lease in containerd.leases_of(&call.id).await.unwrap_or_default() {
+        let _ = containerd.with_lease(&lease).release().await;
+    }
+    let file = state.join("rebase").join(format!("{}+{}.json", call.namespace, call.id));
     let journal: Journal = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    if !own && !journal.is_orphaned() {
+    if !journal.is_orphaned() {
         return None;
     }
-    let containerd = Containerd::connect(&journal.address, namespace).await.ok()?;
     let mounts = journal.undo(&containerd).await.ok()?;
-    let _ = containerd.with_lease(&journal.lease).release().await;
     journal.close(state);
     Some(crate::mounts::with_context_of(mounts, &journal.old_mounts()))
 }

@@ -46,7 +46,8 @@ pub(crate) async fn swap(
     let worker = format!("{}-{}", create.call.id, std::process::id());
     let lease = format!("bestfit-{worker}");
     let expires = humantime::format_rfc3339_seconds(SystemTime::now() + LEASE).to_string();
-    let leased = containerd.lease(&lease, &expires).await.map_err(|error| End::Failed(error.to_string()))?;
+    let leased =
+        containerd.lease(&lease, &create.call.id, &expires).await.map_err(|error| End::Failed(error.to_string()))?;
     let outcome = under_lease(create, relay, &leased, &worker, subject, decision, decider).await;
     if let Err(error) = leased.release().await {
         log::say(&format!("lease {lease} is left to expire: {error}"), Priority::Warning, None);

@@ -16,6 +16,10 @@ use tonic::{Code, Request, Status};
 /// The longest manifest, index or image config that is read, in bytes (reference: trust.md, "Attacks").
 pub(crate) const MAX_DOCUMENT: u64 = 4 << 20;
 
+/// How long a call may take: a containerd that hangs must not hold a create for ever.
+const CALL: Duration = Duration::from_secs(10);
+/// How long writing or unpacking a layer may take; the caller has a deadline of its own.
+const LAYER: Duration = Duration::from_secs(3600);
 /// The label on a lease that names the container it was taken for.
 const CONTAINER_LABEL: &str = "io.bestfit/container";
 
@@ -91,7 +95,12 @@ impl Containerd {
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
+        self.request_within(message, CALL)
+    }
+
+    fn request_within<T>(&self, message: T, limit: Duration) -> Request<T> {
         let mut request = Request::new(message);
+        request.set_timeout(limit);
         let mut set = |name: &'static str, value: &str| {
             // Both were checked to be ASCII where they came from.
             if let Ok(value) = value.parse() {
@@ -231,7 +240,7 @@ impl Containerd {
 
     /// Wraps a message with namespace and lease for [`Self::content_client`].
     pub(crate) fn wrap<T>(&self, message: T) -> Request<T> {
-        self.request(message)
+        self.request_within(message, LAYER)
     }
 
     fn snapshots(&self) -> snap::snapshots_client::SnapshotsClient<Channel> {
@@ -320,7 +329,8 @@ impl Containerd {
     pub(crate) async fn apply(&self, layer: Descriptor, mounts: Vec<Mount>) -> Result<String> {
         let what = format!("layer {}", layer.digest);
         let request = api::ApplyRequest { diff: Some(layer), mounts, payloads: HashMap::new(), ..Default::default() };
-        let reply = api::diff_client::DiffClient::new(self.channel.clone()).apply(self.request(request)).await;
+        let reply =
+            api::diff_client::DiffClient::new(self.channel.clone()).apply(self.request_within(request, LAYER)).await;
         let applied = reply.map_err(failed("unpack", what))?.into_inner().applied;
         applied.map(|descriptor| descriptor.digest).ok_or_else(|| missing("the diff id"))
     }

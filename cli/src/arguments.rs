@@ -75,7 +75,7 @@ pub(crate) struct AskedHost {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The image: a registry reference, or oci:DIR[:TAG] for an OCI layout on disk.
+    /// The image: a registry reference, or oci:DIR or oci:DIR:TAG for an OCI layout on disk.
     #[arg(value_name = "REF", required_unless_present = "record")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// The image: a registry reference, or oci:DIR[:TAG] for an OCI layout on disk.
+    /// The image: a registry reference, or oci:DIR or oci:DIR:TAG for an OCI layout on disk.
     #[arg(value_name = "REF")]
     pub(crate) reference: String,
     #[command(flatten)]

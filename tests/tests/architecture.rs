@@ -1,5 +1,7 @@
 //! Holds the edges between our crates (design.md, "Layout") over `cargo metadata`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
@@ -12,20 +14,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bestfit-decider", &["bestfit-config", "bestfit-registry", "bestfit-selector"]),
     ("bestfit-worker", &["bestfit-config", "bestfit-hostprobe", "bestfit-selector"]),
     ("bestfit-relay", &[]),
-    ("bestfit-cli", &["bestfit-config", "bestfit-decider", "bestfit-hostprobe", "bestfit-registry", "bestfit-selector"]),
+    (
+        "bestfit-cli",
+        &["bestfit-config", "bestfit-decider", "bestfit-hostprobe", "bestfit-registry", "bestfit-selector"],
+    ),
     ("bestfit-tests", &[]),
 ];
 
 /// Crates that only these may use, whatever else they depend on.
-const RESERVED: &[(&str, &[&str])] = &[
-    ("containerd-client", &["bestfit-worker"]),
-    ("reqwest", &["bestfit-registry"]),
-    ("tonic", &["bestfit-worker"]),
-];
+const RESERVED: &[(&str, &[&str])] =
+    &[("containerd-client", &["bestfit-worker"]), ("reqwest", &["bestfit-registry"]), ("tonic", &["bestfit-worker"])];
 
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output().unwrap();
+    let output =
+        Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let uses = |package: &serde_json::Value| {

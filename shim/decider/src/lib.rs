@@ -4,7 +4,7 @@
 //! repository + index ─▶ gather ─▶ evidence ─▶ bestfit_selector::decide
 //! ```
 //!
-//! - [`gather`]: three rounds of requests at most, each sent side by side: referrers, artifact manifests, documents
+//! - [`mod@gather`]: three rounds of requests at most, each sent side by side: referrers, artifact manifests, documents
 //!
 //! The same stage serves `bestfit explain` and, in the program beside this library, the shim: there it runs as an
 //! unprivileged process (`confine`), spoken to over a pipe (`serve`). It applies nothing and trusts nothing.

@@ -5,11 +5,11 @@
 //!                                                              └─▶ record, log
 //! ```
 //!
-//! - [`create`]: the order of one create; [`swap`]: from the decision to the mounts
+//! - [`mod@create`]: the order of one create; [`swap`]: from the decision to the mounts
 //! - [`subject`]: may this container be touched at all; [`mounts`], [`bundle`], [`image`]: what it reads for that
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
-//! - [`record`], [`log`]: what is written down; [`list`]: what runs here now
+//! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now
 #![forbid(unsafe_code)]
 
 mod arguments;

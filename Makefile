@@ -39,5 +39,5 @@ bench: build ## cost against the stock shim; writes target/bench.json
 check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/setup/*.sh .ci/run; else echo "SKIP: no shellcheck here"; fi

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - [`location`]: where the files are, in which order they are read, and reading them within limits
-//! - [`load`]: the stages above, later files over earlier ones, and what a profile may not loosen
+//! - [`mod@load`]: the stages above, later files over earlier ones, and what a profile may not loosen
 //! - [`keys`]: the one table of keys: name, what is expected, documentation, reading and showing
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]

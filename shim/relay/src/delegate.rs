@@ -136,8 +136,8 @@ fn configured(config: &Path, profile: &str) -> String {
     if !profile.is_empty() {
         drop_ins.push(folder.join("profiles").join(format!("{profile}.toml")));
     }
-    let names = drop_ins.iter().filter_map(|path| delegate_in(path));
-    names.last().unwrap_or_else(|| DEFAULT.to_owned())
+    let mut names = drop_ins.iter().filter_map(|path| delegate_in(path));
+    names.next_back().unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 fn delegate_in(path: &Path) -> Option<String> {

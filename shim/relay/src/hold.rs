@@ -22,8 +22,8 @@ use crate::{bundle, log};
 const STACK: usize = 128 << 10;
 /// Creates that wait at the same time; more go on at once.
 const MAX_HOLDS: usize = 64;
-/// How long a worker may be silent where the request has no deadline; it has shorter ones of its own.
-const SILENT: Duration = Duration::from_secs(120);
+/// How long a worker may be silent where the request has no deadline: `pull_deadline = "wait"` waits up to an hour.
+const SILENT: Duration = Duration::from_secs(3660);
 /// What is left of the deadline for the delegate.
 const FOR_THE_DELEGATE: Duration = Duration::from_secs(2);
 
@@ -209,17 +209,25 @@ fn finish(job: Job) {
         Err(_) => None,
     };
     let answer = answer.unwrap_or_else(|| {
-        if !hold.is_cancelled() {
-            log::warn("bestfit-worker gave no answer: the image stays as containerd chose it");
-            worker.stop();
+        if hold.is_cancelled() {
+            return Answer::Leave;
         }
-        Answer::Leave
+        log::warn("bestfit-worker gave no answer: the image stays as containerd chose it");
+        worker.stop();
+        recovered(&conn, &frame)
     });
     // A client that cannot be written to is gone, and so is the connection.
     let _ = conclude(&conn, &hold, frame, deadline, answer, &mut worker);
     conn.relay.holds.remove(&hold);
     drop((conn, hold));
     worker.reap();
+}
+
+/// What to do instead of what a dead worker said or would have said.
+fn recovered(conn: &Conn, frame: &Frame) -> Answer {
+    let request = Request::parse(frame.payload()).ok();
+    let create = request.and_then(|request| Create::parse(request.payload).ok());
+    create.map_or(Answer::Leave, |create| Worker::recover(&conn.relay, &create))
 }
 
 fn conclude(
@@ -246,8 +254,12 @@ fn conclude(
             return false;
         }
         // Said before the first byte goes out: a worker that hears nothing rolls back.
-        let accepted = worker.accept();
-        if let Some(changed) = changed(frame, &answer, accepted, deadline) {
+        let answer = match (worker.accept(), &answer) {
+            // It died after it had answered.
+            (false, Answer::Mounts(_)) => recovered(conn, frame),
+            _ => answer,
+        };
+        if let Some(changed) = changed(frame, &answer, deadline) {
             *frame = changed;
         }
         sent = true;
@@ -264,11 +276,11 @@ fn conclude(
 }
 
 /// The frame as it goes on: with the worker's mounts, and with the time that is left; none where it stays as it is.
-fn changed(frame: &Frame, answer: &Answer, accepted: bool, deadline: Option<Instant>) -> Option<Frame> {
+fn changed(frame: &Frame, answer: &Answer, deadline: Option<Instant>) -> Option<Frame> {
     let message = frame.payload();
     let request = Request::parse(message).ok()?;
     let mounts = match answer {
-        Answer::Mounts(rootfs) if accepted => request::with_rootfs(request.payload, rootfs).ok(),
+        Answer::Mounts(rootfs) => request::with_rootfs(request.payload, rootfs).ok(),
         _ => None,
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_nanos());

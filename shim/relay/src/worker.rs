@@ -6,8 +6,10 @@
 //! - worker → relay, once: `L` leave it | `M` length, encoded `rootfs` fields | `D` length, text: deny, with the reason
 //! - relay → worker: `A` it goes on (or is denied) as you said | `R`, or the end of the stream: it does not, roll back
 //!
+//! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved.
+//!
 //! The worker may go on in the background after that. `BESTFIT_DEADLINE_NS` holds the time that the request has, in
-//! nanoseconds, where it has a limit. On SIGTERM the worker rolls back and exits.
+//! nanoseconds, where it has a limit. On SIGTERM the worker exits; recover rolls back.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -29,6 +31,8 @@ const FOLDERS: [&str; 2] = ["/usr/libexec/bestfit", "/usr/lib/bestfit"];
 const MAX_ANSWER: usize = 1 << 20;
 /// How often a silent worker is looked at: a process of its own could keep the socket open after its death.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long putting back what a dead worker left may take.
+const RECOVER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a worker may take to roll back.
 const ROLL_BACK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -69,9 +73,29 @@ impl Worker {
         create: &request::Create,
         deadline: Option<Instant>,
     ) -> io::Result<Self> {
+        Self::spawn("create", program, relay, create, deadline)
+    }
+
+    /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
+    /// it.
+    pub(crate) fn recover(relay: &Relay, create: &request::Create) -> Answer {
+        let Some(program) = find(&relay.workers) else { return Answer::Leave };
+        let Ok(mut worker) = Self::spawn("recover", program, relay, create, None) else { return Answer::Leave };
+        let answer = worker.ask(&[], Instant::now() + RECOVER_WITHIN);
+        worker.stop();
+        answer.unwrap_or(Answer::Leave)
+    }
+
+    fn spawn(
+        what: &str,
+        program: &Path,
+        relay: &Relay,
+        create: &request::Create,
+        deadline: Option<Instant>,
+    ) -> io::Result<Self> {
         let (socket, other) = UnixStream::pair()?;
         let mut command = Command::new(program);
-        command.args(["create", "--namespace", &relay.namespace, "--address", &relay.address]);
+        command.args([what, "--namespace", &relay.namespace, "--address", &relay.address]);
         command.args(["--id", create.id, "--bundle", create.bundle, "--runtime", &relay.profile]);
         command.stdin(OwnedFd::from(other.try_clone()?)).stdout(OwnedFd::from(other)).stderr(Stdio::null());
         command.env_remove("BESTFIT_DEADLINE_NS").current_dir("/");
@@ -152,7 +176,7 @@ impl Worker {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Makes the worker roll back and exit, and waits for that: after this, nobody swaps anything under the container.
+    /// Ends the worker and waits for that: after this, nobody swaps anything under the container.
     pub(crate) fn stop(&mut self) {
         self.reject();
         let kill_at = Instant::now() + ROLL_BACK_WITHIN;

@@ -200,7 +200,9 @@ async fn apply(
         Ok(mounts) => {
             journal.close(state);
             // The default snapshot is back, in a new directory.
-            relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await;
+            if relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
+                relay.accepted().await;
+            }
             Err(End::Failed(format!("{failure}; the default entry is back")))
         }
         Err(error) => {

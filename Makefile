@@ -23,14 +23,16 @@ build: ## release binaries in target/release
 
 unit: ## tests that need no containerd
 	$(CARGO) test --workspace --exclude bestfit-tests
-	$(CARGO) test -p bestfit-tests --lib
+	$(CARGO) test -p bestfit-tests --lib --test architecture
 
 e2e: build ## end-to-end tests against containerd 1.6, 1.7 and 2.x, as root
 	$(CARGO) test -p bestfit-tests --test e2e -- $(E2E)
 
 test: unit e2e ## all tests
 
-demo: build ## one index, two runs: the stock runtime and bestfit, side by side
+demo: ## one index, two runs: the stock runtime and bestfit, side by side; installs what it needs
+	@tests/setup/setup.sh demo
+	@$(MAKE) --no-print-directory build
 	$(CARGO) run -q -p bestfit-tests --bin demo
 
 bench: build ## cost against the stock shim; writes target/bench.json

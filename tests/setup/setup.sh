@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs from the distribution, and unpacks the peers of the end-to-end tests below target/peers.
-# Does only what is missing, upgrades nothing, and needs no network when everything is there.
+# `setup.sh demo` leaves out what only the tests need. Does only what is missing, upgrades nothing, and needs no network when everything is there.
 set -euo pipefail
+scope=${1:-all}
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 peers=${BESTFIT_PEERS:-$repo/target/peers}
@@ -13,6 +14,11 @@ mkdir -p "$peers/bin"
 "$here/system.sh"
 "$here/rust.sh"
 "$here/debian.sh" bookworm containerd runc docker-registry busybox
+if [[ $scope == demo ]]; then
+  "$here/debian.sh" trixie oras
+  "$here/distribution.sh"
+  exit 0
+fi
 "$here/debian.sh" trixie containerd oras
 "$here/debian.sh" forky containerd crane oras containernetworking-plugins
 "$here/distribution.sh"

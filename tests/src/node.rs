@@ -254,6 +254,12 @@ impl Node {
         leftovers::of(self)
     }
 
+    /// Ends every process of the run but containerd and the registries, and removes the containers' cgroups.
+    pub fn sweep(&self) {
+        leftovers::end_strangers();
+        leftovers::remove_cgroups(&self.namespace);
+    }
+
     /// Copies the logs out of the run's directory, for a scenario that failed.
     pub fn keep_logs(&self, scenario: &str) {
         let prefix = format!("{}/{}", self.line.name().replace(' ', "-"), scenario.replace([' ', '/'], "-"));

@@ -65,6 +65,20 @@ fn clear(world: &World) {
     }
 }
 
+/// What is left and can be laid at bestfit's door. A `runc` that is killed in the middle of its create, which is what
+/// containerd does to it when the client or the shim goes away, leaves `runc init` and cgroups behind: with the stock
+/// shim in our place the same scenarios leave the same. That much is said, swept away, and not counted.
+fn left_by_us(world: &World) -> Vec<String> {
+    let left = world.node.leftovers();
+    let by_runc = |line: &String| line.starts_with("cgroup ") || line.trim_end().ends_with(": runc init");
+    if !left.is_empty() && left.iter().all(by_runc) {
+        println!("    note: a killed runc left {} things, as it does with the stock shim", left.len());
+        world.node.sweep();
+        return Vec::new();
+    }
+    left.into_iter().filter(|line| !by_runc(line)).collect()
+}
+
 fn client_killed(world: &mut World) {
     let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
     for delay in (0..160).step_by(20) {
@@ -75,6 +89,12 @@ fn client_killed(world: &mut World) {
         // The create may still be under way in containerd.
         std::thread::sleep(Duration::from_millis(300));
         clear(world);
+        // A ctr that was killed leaves its own lease for a day; with the stock shim as well.
+        for lease in world.node.ctr().lines(&["leases", "ls", "-q"]) {
+            world.node.ctr().call(&["leases", "rm", &lease]);
+        }
+        let left = left_by_us(world);
+        assert!(left.is_empty(), "ctr killed after {delay} ms left\n    {}", left.join("\n    "));
     }
 }
 
@@ -89,7 +109,7 @@ fn killed_during_create(world: &mut World) {
             }
             eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
             clear(world);
-            let left = world.node.leftovers();
+            let left = left_by_us(world);
             assert!(left.is_empty(), "{who} killed after {delay} ms left\n    {}", left.join("\n    "));
         }
     }

@@ -33,7 +33,7 @@ test: unit e2e ## all tests
 demo: ## one index, two runs: the stock runtime and bestfit, side by side; installs what it needs
 	@tests/setup/setup.sh demo
 	@$(MAKE) --no-print-directory build
-	$(CARGO) run -q -p bestfit-tests --bin demo
+	@$(CARGO) run -p bestfit-tests --bin demo
 
 bench: build ## cost against the stock shim; writes target/bench.json
 	$(CARGO) run -q -p bestfit-tests --bin bench -- $(BENCH)

@@ -15,7 +15,14 @@ done
 command -v apt-get >/dev/null || exit 0
 mkdir -p "$dir"/{root,have}
 cd "$dir"
-for package in containerd runc docker-registry busybox; do
+packages=(containerd runc docker-registry busybox)
+if [[ $(id -u) == 0 ]] && ! apt-cache show "${packages[@]}" >/dev/null 2>&1; then
+  say "distribution: reading the package lists first"
+  apt-get update -qq >/dev/null 2>&1 || skip "distribution: the package lists cannot be read"
+fi
+# Not every release has it, and nothing depends on it.
+if apt-cache show oras >/dev/null 2>&1; then packages+=(oras); fi
+for package in "${packages[@]}"; do
   if [[ -e have/$package ]] || command -v "$package" >/dev/null; then
     continue
   fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs from the distribution, and unpacks the peers of the end-to-end tests below target/peers.
-# `setup.sh demo` leaves out what only the tests need. Does only what is missing, upgrades nothing, and needs no network when everything is there.
+# `setup.sh demo` leaves out what only the tests need. Does only what is missing, upgrades nothing, and needs no network
+# when everything is there.
 set -euo pipefail
 scope=${1:-all}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,6 +18,7 @@ mkdir -p "$peers/bin"
 if [[ $scope == demo ]]; then
   "$here/debian.sh" trixie oras
   "$here/distribution.sh"
+  "$here/arm64.sh"
   exit 0
 fi
 "$here/debian.sh" trixie containerd oras

@@ -1,2 +1,0 @@
-//! The demo. (helper "demo" is writing this now: others leave it.)
-fn main() {}

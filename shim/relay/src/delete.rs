@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,10 @@ use crate::{request, socket, sys, wire};
 const LIMIT: Duration = Duration::from_secs(2);
 /// How long a killed process may take before it is taken for frozen.
 const THAW_AFTER: Duration = Duration::from_millis(500);
-/// How long a delegate without containers may take to exit.
-const EXIT_WITHIN: Duration = Duration::from_millis(500);
+/// How long to wait before a delegate without a relay is told again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How long a process that is ending may take.
+const ENDS_WITHIN: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     let bundle = match flags.bundle.as_str() {
@@ -32,19 +34,31 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     delegate::become_delegate(flags, None)
 }
 
-/// Ends a container in its delegate, and a delegate that has no other and no relay any more.
+/// Ends a container in its delegate, and a delegate that has no other and no relay any more; then removes the sockets
+/// that nobody listens at. A relay or delegate that is just ending does so within a moment.
 fn end(record: &Record, id: &str) {
     let limit = Instant::now() + LIMIT;
-    let relay_lives = socket::is_alive(&record.relay);
-    if let Ok(stream) = sys::connect_now(&record.delegate) {
+    // It is tried again: a create that was under way goes on after the first Kill found nothing.
+    while let Ok(stream) = sys::connect_now(&record.delegate) {
         let mut client = Client { stream, version: record.version, next: 1, limit };
         // What cannot be told to the delegate is left to its `delete`, which kills the container by the runtime.
-        let _ = client.end(id, relay_lives);
+        match client.end(id, &record.relay) {
+            Ok(Delegate::Stays) if socket::stays_alive(&record.relay) => return,
+            Ok(Delegate::Gone) => break,
+            _ if Instant::now() + TRY_AGAIN_AFTER >= limit => break,
+            _ => {}
+        }
+        std::thread::sleep(TRY_AGAIN_AFTER);
     }
-    if !relay_lives {
-        socket::remove_dead(&record.relay);
-        socket::remove_dead(&record.delegate);
-    }
+    socket::remove_dead(&record.relay, ENDS_WITHIN);
+    socket::remove_dead(&record.delegate, ENDS_WITHIN);
+}
+
+/// What a delegate does after a container has ended.
+enum Delegate {
+    /// It has a relay, or other containers.
+    Stays,
+    Gone,
 }
 
 /// A client of the delegate's task service.
@@ -56,16 +70,16 @@ struct Client {
 }
 
 impl Client {
-    fn end(&mut self, id: &str, relay_lives: bool) -> io::Result<()> {
+    fn end(&mut self, id: &str, relay: &Path) -> io::Result<Delegate> {
         let mut container = Vec::new();
         wire::put_bytes(&mut container, 1, id.as_bytes());
         let mut kill = container.clone();
         wire::put_number(&mut kill, 3, u64::from(sys::SIGKILL.cast_unsigned()));
         wire::put_number(&mut kill, 4, 1);
         let killed = self.call("Kill", &kill, LIMIT)?;
-        if killed == u64::from(NOT_FOUND) && relay_lives {
+        if killed == u64::from(NOT_FOUND) && socket::stays_alive(relay) {
             // The usual case on 2.x: one container of a pod has ended, the others go on.
-            return Ok(());
+            return Ok(Delegate::Stays);
         }
         if killed == 0 && self.call("Wait", &container, THAW_AFTER).is_err() {
             // A response that comes late is passed over by its stream id.
@@ -74,10 +88,7 @@ impl Client {
         }
         self.call("Delete", &container, LIMIT)?;
         self.call("Shutdown", &container, LIMIT)?;
-        if !relay_lives {
-            self.until_gone()?;
-        }
-        Ok(())
+        self.until_gone()
     }
 
     /// Calls a method and returns its status code.
@@ -101,12 +112,18 @@ impl Client {
         }
     }
 
-    /// Waits until the delegate closes the connection.
-    fn until_gone(&mut self) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(remaining(self.limit.min(Instant::now() + EXIT_WITHIN))?))?;
-        let mut rest = [0; 64];
-        while self.stream.read(&mut rest)? > 0 {}
-        Ok(())
+    /// Waits until the delegate closes the connection, which it does not while it has other containers.
+    fn until_gone(&mut self) -> io::Result<Delegate> {
+        let until = self.limit.min(Instant::now() + ENDS_WITHIN);
+        self.stream.set_read_timeout(Some(remaining(until)?))?;
+        loop {
+            match self.stream.read(&mut [0; 64]) {
+                Ok(0) => return Ok(Delegate::Gone),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Delegate::Stays),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

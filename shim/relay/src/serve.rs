@@ -18,6 +18,9 @@ use crate::{log, socket, sys, worker};
 /// More connections than containerd makes for the largest pod; each costs two small threads.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// How long a delegate that closed its connections may take to exit.
+const DELEGATE_EXITS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -64,13 +67,12 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     let relay = Arc::new(Relay::new(flags));
     let identity = socket::identity(&relay.record.delegate);
     let served = listener().and_then(|listener| serve(&relay, &listener));
-    // The delegate unlinks what the `address` file names, which is our socket; its own is left to us. A later delegate
-    // may have bound the same path again.
     let _ = std::fs::remove_file(&relay.record.relay);
-    if identity.is_some() && identity == socket::identity(&relay.record.delegate) {
-        socket::remove_dead(&relay.record.delegate);
-    }
     drain(&relay);
+    // The delegate unlinks what the `address` file names, which is our socket; its own is left to us.
+    if let Some(identity) = identity {
+        socket::remove_dead_one(&relay.record.delegate, identity, DELEGATE_EXITS_WITHIN);
+    }
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -124,8 +126,11 @@ fn accept(relay: &Arc<Relay>, listener: &UnixListener) {
         }
         conn::open(relay, client)
     });
+    use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+    // The delegate is gone, as the watch is about to say, or the client is.
+    let expected = [ConnectionRefused, NotFound, WouldBlock];
     if let Err(error) = accepted
-        && error.kind() != io::ErrorKind::WouldBlock
+        && !expected.contains(&error.kind())
     {
         log::warn(&format!("a connection was refused: {error}"));
         // Without descriptors or memory the next attempt fails as well: do not spin.

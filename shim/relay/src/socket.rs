@@ -3,10 +3,12 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -71,12 +73,35 @@ pub(crate) fn is_alive(path: &Path) -> bool {
     }
 }
 
-/// Removes a socket that nobody listens at.
-pub(crate) fn remove_dead(path: &Path) {
-    if let Err(error) = sys::connect_now(path)
-        && error.kind() == io::ErrorKind::ConnectionRefused
-    {
-        let _ = fs::remove_file(path);
+/// As [`is_alive`], but not for a process that is just ending: its listener may outlive its connections by a moment.
+pub(crate) fn stays_alive(path: &Path) -> bool {
+    const MOMENT_MS: i32 = 50;
+    match sys::connect_now(path) {
+        // A relay says nothing by itself, so whatever comes is the end.
+        Ok(stream) => matches!(sys::poll([stream.as_raw_fd()], MOMENT_MS), Ok([false])),
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Removes a socket once nobody listens at it. A shim that ends closes its connections before its listener, so this may
+/// take a moment. A socket that was bound later under the same path stays.
+pub(crate) fn remove_dead(path: &Path, within: Duration) {
+    let Some(identity) = identity(path) else { return };
+    remove_dead_one(path, identity, within);
+}
+
+/// As [`remove_dead`], for a socket that was seen before.
+pub(crate) fn remove_dead_one(path: &Path, seen: Identity, within: Duration) {
+    let limit = Instant::now() + within;
+    while identity(path) == Some(seen) {
+        match sys::connect_now(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(path);
+                return;
+            }
+            _ if Instant::now() >= limit => return,
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
     }
 }
 
@@ -92,14 +117,15 @@ mod tests {
         let Bound::Here(listener) = bind(&path).unwrap() else { panic!("somebody else listens") };
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(matches!(bind(&path).unwrap(), Bound::Elsewhere));
-        remove_dead(&path);
+        remove_dead(&path, Duration::ZERO);
         assert!(path.exists());
         drop(listener);
         assert!(!is_alive(&path));
         let Bound::Here(listener) = bind(&path).unwrap() else { panic!("somebody else listens") };
-        drop(listener);
-        remove_dead(&path);
+        let ender = std::thread::spawn(move || drop(listener));
+        remove_dead(&path, Duration::from_secs(10));
         assert!(!path.exists());
+        ender.join().unwrap();
     }
 
     #[test]

@@ -70,13 +70,7 @@ fn demo() -> ExitCode {
     match set_up() {
         Ok(stage) => {
             let code = show(&stage);
-            heading("Cleaning up");
-            let started = Instant::now();
-            drop(stage);
-            println!(
-                "  containerd, registry, containers and directories are gone ({:.1} s)",
-                started.elapsed().as_secs_f64()
-            );
+            step("remove containerd, registry, containers and directories", || drop(stage));
             code
         }
         Err(why) => {

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use bestfit_registry::client::BackOff;
 use bestfit_registry::{Client, Options, Reference, Repository};
 use bestfit_selector::decide::decide;
 use bestfit_selector::decision::{Evidence, Inputs};
@@ -59,6 +60,8 @@ fn options(ask: &Ask) -> Options {
         docker_config: ask.registries.docker_config.clone(),
         // Helpers are the user's programs: they would run without a home and without rights.
         allow_credential_helpers: false,
+        // A host that was silent for half of the time is left alone for a while, also where that time is short.
+        back_off: BackOff { patience: (ask.deadline / 2).min(BackOff::default().patience), ..BackOff::default() },
         // The worker starts this process inside the cache: its path may lie where this uid cannot walk.
         cache: Some(PathBuf::from(".")),
         cache_max_bytes: ask.registries.cache_max_bytes,

@@ -45,10 +45,11 @@ impl Record {
     }
 }
 
-/// Puts our address in place of the delegate's, where the delegate wrote one.
-pub(crate) fn replace_address(bundle: &Path, address: &str) -> io::Result<()> {
+/// Puts our address in place of the delegate's, where the delegate wrote one or where containerd may look for it: the 1.x
+/// line gets a plain address, and reads it from there after a restart.
+pub(crate) fn replace_address(bundle: &Path, address: &str, plain: bool) -> io::Result<()> {
     let path = bundle.join(ADDRESS);
-    if fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
+    if plain || fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
 }
 
 /// Whether a bundle's `config.json` marks a pod's sandbox, which runs the pause image and is left alone. The text is not
@@ -92,13 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_replaced_only_where_there_is_one() {
+    fn an_address_is_replaced_where_there_is_one_or_containerd_looks() {
         let folder = Folder::new();
-        replace_address(folder.path(), "unix:///new").unwrap();
+        replace_address(folder.path(), "unix:///new", false).unwrap();
         assert!(!folder.path().join(ADDRESS).exists());
         folder.write(ADDRESS, "unix:///old");
-        replace_address(folder.path(), "unix:///new").unwrap();
+        replace_address(folder.path(), "unix:///new", false).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join(ADDRESS)).unwrap(), "unix:///new");
+        replace_address(folder.path(), "unix:///newer", true).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(ADDRESS)).unwrap(), "unix:///newer");
     }
 
     #[test]

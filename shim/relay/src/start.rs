@@ -70,7 +70,7 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
         return Ok(output.stdout);
     };
     let answer = Answer::choose(&reply, &told, flags);
-    match leave_relay(flags, &delegate, &told, &path, reply.version, answer.bridges) {
+    match leave_relay(flags, &delegate, &told, &path, reply.version, &answer) {
         Ok(address) => Ok(answer.with(&reply, &address)),
         Err(error) => {
             log::warn(&format!("there is no relay, containerd talks to the delegate: {error}"));
@@ -153,13 +153,13 @@ fn leave_relay(
     told: &Told,
     delegate_path: &Path,
     version: u32,
-    bridges: bool,
+    answer: &Answer,
 ) -> io::Result<String> {
     let relay = socket::relay_path(delegate_path);
     let address = format!("unix://{}", relay.display());
     if let Bound::Here(listener) = socket::bind(&relay)? {
         let record = Record { delegate: delegate_path.to_owned(), version, relay: relay.clone() };
-        let mut command = serve_command(flags, &record, bridges, delegate.wants_runc_options)?;
+        let mut command = serve_command(flags, &record, answer.bridges, delegate.wants_runc_options)?;
         match spawn(&mut command, listener) {
             Ok(pid) => settle(pid, options::shim_cgroup(&told.stdin, told.bootstrap)),
             Err(error) => {
@@ -170,7 +170,8 @@ fn leave_relay(
     }
     let bundle = std::env::current_dir()?;
     let record = Record { delegate: delegate_path.to_owned(), version, relay };
-    let written = record.write(&bundle).and_then(|()| bundle::replace_address(&bundle, &address));
+    let written =
+        record.write(&bundle).and_then(|()| bundle::replace_address(&bundle, &address, answer.form == Form::Plain));
     if let Err(error) = written {
         log::warn(&format!("the bundle does not say where the relay listens: {error}"));
     }

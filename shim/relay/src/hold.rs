@@ -209,9 +209,6 @@ fn finish(job: Job) {
         Err(_) => None,
     };
     let answer = answer.unwrap_or_else(|| {
-        if hold.is_cancelled() {
-            return Answer::Leave;
-        }
         log::warn("bestfit-worker gave no answer: the image stays as containerd chose it");
         worker.stop();
         recovered(&conn, &frame)
@@ -248,17 +245,25 @@ fn conclude(
     }
     let mut late = false;
     let mut sent = false;
+    let mut denied = None;
     let outcome = conn.send(frame, |frame| {
         late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if late || !hold.go() {
             return false;
         }
         // Said before the first byte goes out: a worker that hears nothing rolls back.
-        let answer = match (worker.accept(), &answer) {
+        let answer = match &answer {
             // It died after it had answered.
-            (false, Answer::Mounts(_)) => recovered(conn, frame),
+            Answer::Mounts(_) if !worker.accept() && !worker.is_stopped() => {
+                worker.stop();
+                recovered(conn, frame)
+            }
             _ => answer,
         };
+        if let Answer::Deny(_) = answer {
+            denied = Some(answer);
+            return false;
+        }
         if let Some(changed) = changed(frame, &answer, deadline) {
             *frame = changed;
         }
@@ -269,6 +274,9 @@ fn conclude(
         return outcome.map(drop);
     }
     worker.reject();
+    if let Some(Answer::Deny(reason)) = denied {
+        return refuse(FAILED_PRECONDITION, &reason);
+    }
     match late {
         true => refuse(DEADLINE_EXCEEDED, "bestfit: the time for Create ran out while an image was chosen"),
         false => refuse(CANCELLED, "bestfit: the container was ended while an image was chosen"),

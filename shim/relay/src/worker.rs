@@ -51,6 +51,7 @@ pub(crate) enum Answer {
 pub(crate) struct Worker {
     child: Child,
     socket: UnixStream,
+    stopped: bool,
 }
 
 /// Where the worker is looked for: beside this program, then where packages put it.
@@ -83,7 +84,9 @@ impl Worker {
         let Ok(mut worker) = Self::spawn("recover", program, relay, create, None) else { return Answer::Leave };
         let answer = worker.ask(&[], Instant::now() + RECOVER_WITHIN);
         worker.stop();
-        answer.unwrap_or(Answer::Leave)
+        answer.unwrap_or_else(|| {
+            Answer::Deny("bestfit: a worker died, and what it left could not be put back".to_owned())
+        })
     }
 
     fn spawn(
@@ -104,7 +107,7 @@ impl Worker {
             command.env("BESTFIT_DEADLINE_NS", left.as_nanos().to_string());
         }
         sys::own_session(&mut command);
-        Ok(Self { child: command.spawn()?, socket })
+        Ok(Self { child: command.spawn()?, socket, stopped: false })
     }
 
     /// A handle whose shutdown makes the worker roll back, from whichever thread.
@@ -178,6 +181,7 @@ impl Worker {
 
     /// Ends the worker and waits for that: after this, nobody swaps anything under the container.
     pub(crate) fn stop(&mut self) {
+        self.stopped = true;
         self.reject();
         let kill_at = Instant::now() + ROLL_BACK_WITHIN;
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -191,6 +195,11 @@ impl Worker {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether [`Self::stop`] was called: there is nobody left to accept anything from.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Waits until the worker has exited, however long it goes on in the background.

@@ -1,0 +1,98 @@
+//! Owns what the benchmarks print, and `target/bench.json`.
+
+use std::path::PathBuf;
+
+use bestfit_tests::peers;
+use serde_json::{Map, Value, json};
+
+use crate::lookup::Lookups;
+use crate::machine;
+use crate::memory::Memory;
+use crate::start::{STAGES, Side, Starts};
+use crate::statistics::round;
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Stock => "stock",
+        Side::StockAgain => "stock again",
+        Side::Off => "bestfit, off",
+        Side::Default => "bestfit, default",
+        Side::WarmSwap => "bestfit, warm swap",
+    }
+}
+
+/// Prints everything for people.
+pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory, lookups: &Lookups) {
+    for (what, value) in about {
+        println!("{what:12} {}", value.as_str().unwrap_or_default());
+    }
+    println!("{:12} {}", "load_after", machine::load());
+    println!("\nctr run --rm, all caches warm, every side once per round in random order; median [95 % interval]");
+    for side in Side::ALL {
+        let ratio = starts.ratios.get(&side).map_or_else(String::new, |ratio| format!("ratio to stock {ratio}"));
+        println!("  {:20} {:34} {ratio}", name(side), format!("{:.1} ms", starts.wall[&side]));
+    }
+    println!("\nstages of the worker, microseconds");
+    for (side, stages) in &starts.stages {
+        println!("  {}", name(*side));
+        for stage in STAGES.iter().filter(|stage| stages.contains_key(*stage)) {
+            println!("    {stage:10} {:.0}", stages[stage]);
+        }
+    }
+    println!("\nstarting and ending a program with nothing to do, milliseconds");
+    for (program, took) in &starts.processes {
+        println!("  {program:20} {took:.2}");
+    }
+    let [default, swap] = [Side::Default, Side::WarmSwap].map(|side| starts.worker_ms(side));
+    println!("  the whole worker, warm: default {default:.1} ms, swap {swap:.1} ms (its own clock plus one process)");
+    println!("  bestfit host --json: {:.1} ms", starts.facts);
+    println!("\nmemory, PSS: one relay {} kB, each of ten {:.0} kB", memory.alone, memory.each_of_ten);
+    println!("\ncold decisions");
+    for cold in &lookups.cold {
+        let (entries, rounds, requests) = (cold.entries, cold.rounds, cold.requests);
+        println!("  {:24} {entries:2} entries: {rounds} rounds, {requests} requests", cold.registry);
+    }
+    println!("matching: {:.0} entries per second", lookups.evaluations);
+    let [first, next] = lookups.dead;
+    println!("a registry that never answers: first create {first:.0} ms, another image's next {next:.0} ms");
+}
+
+/// Writes `target/bench.json`.
+pub(crate) fn write(about: &Map<String, Value>, starts: &Starts, memory: &Memory, lookups: &Lookups) -> PathBuf {
+    let ratio = |side: Side| round(starts.ratios[&side].value);
+    // The index of few entries in the first registry there is: the whole table stands beside it, under "cold".
+    let rounds = lookups.cold.first().map(|cold| cold.rounds);
+    let mut about = about.clone();
+    about.insert("load_after".to_owned(), Value::String(machine::load()));
+    let by_side = |of: &dyn Fn(Side) -> Option<Value>| -> Map<String, Value> {
+        Side::ALL.into_iter().filter_map(|side| Some((name(side).to_owned(), of(side)?))).collect()
+    };
+    let stages = |side: Side| {
+        let stages = starts.stages.get(&side)?;
+        Some(stages.iter().map(|(stage, took)| ((*stage).to_owned(), took.json())).collect::<Map<_, _>>().into())
+    };
+    let cold = |cold: &crate::lookup::Cold| json!({"registry": cold.registry, "entries": cold.entries, "rounds": cold.rounds, "requests": cold.requests});
+    let whole = json!({
+        "machine": about,
+        "start_default_ratio": ratio(Side::Default),
+        "start_warm_swap_ratio": ratio(Side::WarmSwap),
+        "start_off_ratio": ratio(Side::Off),
+        "relay_pss_kb": memory.alone,
+        "relay_pss_kb_each_of_10": round(memory.each_of_ten),
+        "decision_warm_ms": round(starts.worker_ms(Side::Default)),
+        "decision_warm_swap_ms": round(starts.worker_ms(Side::WarmSwap)),
+        "decision_cold_rounds": rounds,
+        "start_ratios": by_side(&|side| Some(starts.ratios.get(&side)?.json())),
+        "start_wall_ms": by_side(&|side| Some(starts.wall[&side].json())),
+        "stages_us": by_side(&stages),
+        "process_ms": starts.processes.iter().map(|(program, took)| ((*program).to_owned(), took.json())).collect::<Map<_, _>>(),
+        "host_facts_ms": starts.facts.json(),
+        "cold": lookups.cold.iter().map(cold).collect::<Vec<_>>(),
+        "evaluations_per_second": lookups.evaluations.json(),
+        "dead_registry_ms": lookups.dead.map(round),
+        "caches": "warm: content, snapshots, referrers and artifacts on the node; cold and dead_registry: bestfit's cache empty",
+    });
+    let file = peers::target_dir().join("bench.json");
+    std::fs::write(&file, format!("{whole:#}\n")).expect("target/bench.json");
+    file
+}

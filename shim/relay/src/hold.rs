@@ -61,10 +61,6 @@ impl Hold {
         matches!(*state, State::Waiting(_)) && matches!(mem::replace(&mut *state, State::Gone), State::Waiting(_))
     }
 
-    fn is_cancelled(&self) -> bool {
-        matches!(*lock(&self.state), State::Cancelled)
-    }
-
     fn watch(&self, worker: &Worker) {
         if let State::Waiting(slot) = &mut *lock(&self.state) {
             *slot = worker.handle().ok();

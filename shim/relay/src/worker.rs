@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long putting back what a dead worker left may take.
 const RECOVER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a worker may take to roll back.
-const ROLL_BACK_WITHIN: Duration = Duration::from_secs(5);
+const ROLL_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the worker decided.
 #[derive(Debug, PartialEq, Eq)]
@@ -183,11 +183,14 @@ impl Worker {
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.reject();
-        let kill_at = Instant::now() + ROLL_BACK_WITHIN;
-        if matches!(self.child.try_wait(), Ok(None)) {
-            sys::signal(self.child.id(), sys::SIGTERM);
-        }
+        // A worker that lives hears the end of the stream, and rolls back by itself.
+        let (end_at, kill_at) = (Instant::now() + ROLL_BACK_WITHIN, Instant::now() + 2 * ROLL_BACK_WITHIN);
+        let mut told = false;
         while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() >= end_at && !told {
+                sys::signal(self.child.id(), sys::SIGTERM);
+                told = true;
+            }
             if Instant::now() >= kill_at {
                 sys::signal(self.child.id(), sys::SIGKILL);
                 let _ = self.child.wait();

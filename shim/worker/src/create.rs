@@ -10,6 +10,7 @@ use bestfit_selector::decision::{Decision, Outcome};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
+use bestfit_selector::platform::candidates;
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
 use prost::Message;
@@ -67,13 +68,9 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
             relay.answer(&Reply::Leave).await;
             return;
         }
-        // What is only observed holds up nobody.
-        Mode::Observe => {
-            relay.answer(&Reply::Leave).await;
-        }
-        Mode::Select => {}
+        Mode::Observe | Mode::Select => {}
     }
-    let mut create = Create { call, config: &config, bundle: &bundle, story: &mut story };
+    let mut create = Create { call, config: &config, bundle: &bundle, mode, story: &mut story };
     let (reply, priority) = match create.run(relay).await {
         Ok(()) => (Reply::Leave, Priority::Info),
         Err(End::Leave(priority, why)) => {
@@ -123,6 +120,7 @@ pub(crate) struct Create<'a> {
     pub(crate) call: &'a Call,
     pub(crate) config: &'a Config,
     pub(crate) bundle: &'a Bundle,
+    pub(crate) mode: Mode,
     pub(crate) story: &'a mut Story,
 }
 
@@ -135,16 +133,23 @@ impl Create<'_> {
         let host = host_platform(&root);
         // The probe reads files while containerd is asked.
         let probing = tokio::task::spawn_blocking(move || probe(&root));
-        for finished in rebase::recover(&self.config.state).await {
+        if let Some(end) = self.put_back(relay).await {
+            return Err(end);
+        }
+        for finished in rebase::recover(&self.config.state, self.call).await {
             log::say(&finished, Priority::Warning, None);
         }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
         let subject = identify(&containerd, &request, self.bundle, &host).await?;
         self.story.subject(&subject);
+        let observing = self.mode == Mode::Observe;
+        if observing {
+            // What is only observed holds up nobody; before this, the delegate would have written to the snapshot.
+            relay.answer(&Reply::Leave).await;
+        }
         let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
         let (decision, mut decider) = self.decide(&subject, facts, host).await?;
-        let observing = relay.has_answered();
         match decision.outcome {
             Outcome::Default => Ok(()),
             Outcome::Deny if observing => Ok(()),
@@ -157,6 +162,21 @@ impl Create<'_> {
         }
     }
 
+    /// A worker for this very container died before: its snapshot may lie in a new directory once it is put back.
+    async fn put_back(&mut self, relay: &mut Relay) -> Option<End> {
+        match rebase::undo_for(&self.config.state, self.call).await {
+            Ok(None) => None,
+            Ok(Some(mounts)) => {
+                if relay.answer(&Reply::Mounts(mounts)).await {
+                    relay.accepted().await;
+                }
+                let why = "a worker died while it re-based this container before; the default entry is back";
+                Some(End::Leave(Priority::Warning, why.to_owned()))
+            }
+            Err(error) => Some(End::Deny(format!("a worker died, and the container cannot be put back: {error}"))),
+        }
+    }
+
     async fn decide(
         &mut self,
         subject: &Subject,
@@ -165,7 +185,7 @@ impl Create<'_> {
     ) -> Result<(Decision, Decider), End> {
         let deadline = self.within(self.config.selection.decision_deadline);
         let turn = Instant::now();
-        let _turn = self.one_at_a_time(&subject.index_digest, deadline).await;
+        let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
         let cache =
             self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
         let started = Instant::now();
@@ -215,12 +235,13 @@ impl Create<'_> {
         }
     }
 
-    /// The time a step may take: its own limit, and what the client's deadline leaves with two seconds for the delegate.
+    /// The time a step may take: its own limit, and what the client's deadline leaves: two seconds for the delegate, after
+    /// which the relay gives up, and two more to put things back.
     pub(crate) fn within(&self, limit: Duration) -> Duration {
         let left = self
             .call
             .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_secs(2)));
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_secs(4)));
         left.map_or(limit, |left| left.min(limit))
     }
 
@@ -247,13 +268,13 @@ impl Create<'_> {
         Ok(dir)
     }
 
-    /// One lookup per index and node: the next worker finds the answers in the cache. Waits no longer than `deadline`.
-    async fn one_at_a_time(&self, index: &Digest, deadline: Duration) -> Option<std::fs::File> {
-        let dir = self.config.state.join("lookups");
-        std::fs::create_dir_all(&dir).ok()?;
-        // 64 files, not one per index: they stay.
+    /// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`.
+    pub(crate) async fn one_at_a_time(&self, what: &str, index: &Digest, limit: Duration) -> Option<std::fs::File> {
+        let dir = self.config.state.join(what);
+        rebase::private_dir(&dir).ok()?;
+        // 256 files, not one per index: they stay.
         let file = std::fs::File::create(dir.join(&index.hex()[..2])).ok()?;
-        let until = Instant::now() + deadline / 2;
+        let until = Instant::now() + limit;
         while file.try_lock().is_err() {
             if Instant::now() > until {
                 return None;
@@ -268,7 +289,8 @@ impl Create<'_> {
 /// must be the one that was proven.
 fn check(subject: &Subject, decision: &Decision) -> Result<(), String> {
     for digest in &decision.preferred {
-        if subject.index.entry(digest).is_none() || *digest == subject.default.digest {
+        let mut candidates = candidates(&subject.index, &decision.inputs.host);
+        if !candidates.any(|(entry, _)| entry.digest == *digest) || *digest == subject.default.digest {
             return Err(format!(
                 "the decider preferred {digest}, which is no other entry of index {}",
                 subject.index_digest

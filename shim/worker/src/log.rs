@@ -14,7 +14,7 @@ use serde::Serialize;
 /// systemd's native socket (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// The most documents that are kept for replaying decisions.
-const MAX_INPUTS: usize = 512;
+pub(crate) const MAX_INPUTS: usize = 512;
 
 /// How loud a line is (syslog(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,17 +80,19 @@ pub(crate) fn say(message: &str, priority: Priority, record: Option<&[u8]>) {
 pub(crate) fn keep_input(state: &Path, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
     let dir = state.join("inputs/sha256");
     let file = dir.join(digest.hex());
-    if file.exists() {
-        return Ok(());
+    if let Ok(known) = File::options().append(true).open(&file) {
+        // The oldest go first, and this one is in use.
+        return known.set_modified(std::time::SystemTime::now());
     }
-    fs::create_dir_all(&dir)?;
+    crate::rebase::private_dir(&dir)?;
     let temporary = dir.join(format!("{}.{}", digest.hex(), std::process::id()));
     fs::write(&temporary, bytes)?;
     fs::rename(&temporary, &file)?;
     prune(&dir, MAX_INPUTS)
 }
 
-fn prune(dir: &Path, keep: usize) -> io::Result<()> {
+/// Removes the oldest files of a directory that holds more than `keep`.
+pub(crate) fn prune(dir: &Path, keep: usize) -> io::Result<()> {
     let mut files: Vec<_> = fs::read_dir(dir)?
         .flatten()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))

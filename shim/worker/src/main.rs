@@ -84,8 +84,13 @@ async fn create(call: &Call) -> ExitCode {
 async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     let config = loaded.map_or_else(|_| Config::default(), |loaded| loaded.config);
-    let restored = rebase::undo_for(&config.state, call).await;
-    Relay::new().answer(&restored.map_or(Reply::Leave, Reply::Mounts)).await;
+    rebase::release_leases(call).await;
+    let reply = match rebase::undo_for(&config.state, call).await {
+        Ok(Some(mounts)) => Reply::Mounts(mounts),
+        Ok(None) => Reply::Leave,
+        Err(error) => Reply::Deny(format!("bestfit: a worker died, and the container cannot be put back: {error}")),
+    };
+    Relay::new().answer(&reply).await;
     ExitCode::SUCCESS
 }
 

@@ -19,6 +19,8 @@ const INTERPRETED: &[&str] = &[
     "NVIDIA_*",
     "*_VISIBLE_DEVICES",
     "CUDA_COMPAT_*",
+    // Without NVIDIA_REQUIRE_CUDA it marks a legacy image, which gets all GPUs.
+    "CUDA_VERSION",
     "LD_PRELOAD",
     "LD_AUDIT",
     "GLIBC_TUNABLES",
@@ -111,7 +113,7 @@ fn args(
     }
     if let Some(user) = user {
         if cri_args(default, user) != current.args {
-            return refuse(format!("args {:?} are not what the default image and the pod give", current.args));
+            return refuse("the arguments are not what the default image and the pod give".to_owned());
         }
         return Ok(cri_args(candidate, user));
     }
@@ -119,11 +121,10 @@ fn args(
     if current.args == full {
         return Ok([&candidate.entrypoint[..], &candidate.cmd].concat());
     }
-    let keeps_entrypoint = !default.entrypoint.is_empty() && current.args.starts_with(&default.entrypoint);
-    if keeps_entrypoint && default.entrypoint != candidate.entrypoint {
+    if default.entrypoint != candidate.entrypoint && current.args.starts_with(&default.entrypoint) {
         return refuse(format!(
-            "entrypoint {:?} instead of {:?}, and it cannot be told whether the user or the image gave {:?}",
-            candidate.entrypoint, default.entrypoint, current.args
+            "entrypoint {:?} instead of {:?}, and it cannot be told how much of the arguments the user gave",
+            candidate.entrypoint, default.entrypoint
         ));
     }
     // The user replaced what the image would have run.
@@ -153,7 +154,8 @@ fn env(
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let (was, would_be) = (contributed(&default.env, name), contributed(&candidate.env, name));
+        let (was, would_be) =
+            (contributed(&default.env, name, user.is_some()), contributed(&candidate.env, name, user.is_some()));
         if was == would_be || user.is_some_and(|user| lookup(&user.env, name).is_some()) {
             continue;
         }
@@ -164,8 +166,7 @@ fn env(
             // Somebody else set or removed it. In a pod, that somebody is not the user: then nothing is known of it.
             _ if user.is_some() => {
                 return refuse(format!(
-                    "variable {name} differs between the entries, and neither image nor pod set it to {}",
-                    shown(now.as_deref())
+                    "variable {name} differs between the entries, and has a value from neither image nor pod"
                 ));
             }
             _ => {}
@@ -174,9 +175,11 @@ fn env(
     Ok(env)
 }
 
-/// What an image contributes to a variable: containerd starts from its own PATH.
-fn contributed<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
-    lookup(env, name).or_else(|| (name == "PATH").then(|| value_of(DEFAULT_PATH)))
+/// What an image contributes to a variable. containerd starts from its own PATH: in a pod always (CRI,
+/// `WithDefaultPathEnv`), elsewhere where the image sets no variable at all (`oci.WithImageConfig`).
+fn contributed<'a>(env: &'a [String], name: &str, in_pod: bool) -> Option<&'a str> {
+    let has_path = in_pod || env.is_empty();
+    lookup(env, name).or_else(|| (name == "PATH" && has_path).then(|| value_of(DEFAULT_PATH)))
 }
 
 fn cwd(
@@ -313,7 +316,7 @@ mod tests {
     fn an_entrypoint_with_the_users_arguments_is_ambiguous() {
         let (default, candidate) = (image(&["/app"], &["run"], &[], ""), image(&["/v3"], &["run"], &[], ""));
         let error = plan(&default, &candidate, &process(&["/app", "other"], &[], "/"), None).unwrap_err();
-        insta::assert_snapshot!(error, @r#"entrypoint ["/v3"] instead of ["/app"], and it cannot be told whether the user or the image gave ["/app", "other"]"#);
+        insta::assert_snapshot!(error, @r#"entrypoint ["/v3"] instead of ["/app"], and it cannot be told how much of the arguments the user gave"#);
     }
 
     #[test]

@@ -4,8 +4,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use containerd_client::services::v1::Container;
 use containerd_client::types::Mount;
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{BundleError, replace};
 use crate::containerd::{ApiError, Containerd};
 use crate::create::Call;
+use crate::mounts::with_context_of;
+use crate::subject::CHOSEN_LABEL;
+
+/// How long a create may be held up by what other workers left.
+const RECOVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Re-basing or undoing it failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +52,8 @@ pub(crate) struct Journal {
     /// The record's spec.
     pub(crate) record_type: String,
     pub(crate) record: Vec<u8>,
+    /// When the container's record was made (seconds, nanoseconds): names come back.
+    pub(crate) created_at: (i64, i32),
     /// SELinux contexts that the client had put on the mounts.
     pub(crate) contexts: Vec<String>,
     /// The lease to give back.
@@ -92,29 +103,35 @@ impl Journal {
         Ok(mounts)
     }
 
-    /// Puts everything back, whichever steps were done; the mounts are those of the default entry, as new.
-    pub(crate) async fn undo(&self, containerd: &Containerd) -> Result<Vec<Mount>, RebaseError> {
+    /// Puts everything back, whichever steps were done; the mounts are those of the default entry, as new. None where there
+    /// is nothing to put back: the container is gone or another one, or was started since.
+    pub(crate) async fn undo(&self, containerd: &Containerd) -> Result<Option<Vec<Mount>>, RebaseError> {
+        match containerd.container(&self.container).await {
+            Ok(container) if created_at(&container) == self.created_at => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let snapshot = match containerd.snapshot(&self.snapshotter, &self.key).await {
+            Ok(snapshot) => Some(snapshot),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let replaced = snapshot.as_ref().is_some_and(|snapshot| snapshot.labels.contains_key(CHOSEN_LABEL));
+        if replaced && containerd.snapshot_inodes(&self.snapshotter, &self.key).await? > 1 {
+            return Ok(None);
+        }
         if self.spec_file.exists() {
             replace(&self.spec_file, &self.spec)?;
         }
         let record = Any { type_url: self.record_type.clone(), value: self.record.clone() };
-        match containerd.set_spec(&self.container, record).await {
-            // The container is gone; so its snapshot must be, and nothing may be made for it.
-            Err(error) if error.is_not_found() => {
-                containerd.remove_snapshot(&self.snapshotter, &self.key).await?;
-                return Ok(Vec::new());
-            }
-            other => other?,
+        containerd.set_spec(&self.container, record).await?;
+        if snapshot.is_some() && !replaced {
+            return Ok(Some(containerd.snapshot_mounts(&self.snapshotter, &self.key).await?));
         }
-        match containerd.snapshot(&self.snapshotter, &self.key).await {
-            Ok(info) if info.parent == self.old_parent => {
-                return Ok(containerd.snapshot_mounts(&self.snapshotter, &self.key).await?);
-            }
-            Ok(_) => containerd.remove_snapshot(&self.snapshotter, &self.key).await?,
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(containerd.prepare(&self.snapshotter, &self.key, &self.old_parent, self.old_labels.clone()).await?)
+        containerd.remove_snapshot(&self.snapshotter, &self.key).await?;
+        let labels = self.old_labels.clone();
+        Ok(Some(containerd.prepare(&self.snapshotter, &self.key, &self.old_parent, labels).await?))
     }
 
     /// The re-basing is over, one way or the other.
@@ -122,12 +139,14 @@ impl Journal {
         let _ = fs::remove_file(self.path(state));
     }
 
+    /// Only root may read it: the spec holds the environment.
     fn write(&self, path: &Path) -> std::io::Result<()> {
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+            private_dir(dir)?;
         }
         let temporary = path.with_extension("new");
-        fs::write(&temporary, serde_json::to_vec(self)?)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
         fs::rename(&temporary, path)
     }
 
@@ -136,66 +155,87 @@ impl Journal {
     }
 }
 
-/// When a process started, in ticks since boot (proc(5), `/proc/pid/stat` field 22).
+/// When a process started, in ticks since boot; None where it is gone or a zombie (proc(5), `/proc/pid/stat` fields 22, 3).
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, spaces and parentheses too.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
-/// Finishes what dead workers left: every journal whose worker is gone is undone, unless its container runs by now.
-/// Says what was done.
-pub(crate) async fn recover(state: &Path) -> Vec<String> {
+/// When a container's record was made.
+pub(crate) fn created_at(container: &Container) -> (i64, i32) {
+    container.created_at.as_ref().map_or((0, 0), |at| (at.seconds, at.nanos))
+}
+
+/// A directory that only root can look into.
+pub(crate) fn private_dir(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Finishes what dead workers left on this containerd, other than for the container of this call: their journals are
+/// undone. Says what was done. Bounded: what does not get done now is done by the next worker.
+pub(crate) async fn recover(state: &Path, call: &Call) -> Vec<String> {
     let Ok(files) = fs::read_dir(state.join("rebase")) else { return Vec::new() };
+    let until = Instant::now() + RECOVER_WITHIN;
     let mut said = Vec::new();
     for file in files.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
-        let Some(journal) = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Journal>(&bytes).ok())
-        else {
+        let Some(journal) = read(&file) else {
             said.push(format!("journal {} cannot be read, and is left", file.display()));
             continue;
         };
-        if journal.is_orphaned() {
-            let outcome = finish(&journal).await;
-            if outcome.is_ok() {
-                journal.close(state);
-            }
-            let what = format!("container {} in {}", journal.container, journal.namespace);
-            said.push(match outcome {
-                Ok(()) => format!("{what}: a worker died while it was re-based; its default snapshot is back"),
-                Err(error) => {
-                    format!("{what}: a worker died while it was re-based, and it cannot be undone yet: {error}")
-                }
-            });
+        let own = journal.namespace == call.namespace && journal.container == call.id;
+        if own || journal.address != call.address || !journal.is_orphaned() {
+            continue;
         }
+        let left = until.saturating_duration_since(Instant::now());
+        let undone = tokio::time::timeout(left, undo(&file, journal)).await;
+        said.push(match undone {
+            Ok(Ok(_)) => format!("{}: a worker died while it re-based this container; undone", file.display()),
+            Ok(Err(error)) => {
+                format!("{}: a worker died while it re-based this container, not undone: {error}", file.display())
+            }
+            Err(_) => format!("{}: no time left to undo what a dead worker began", file.display()),
+        });
     }
     said
 }
 
-/// Undoes what a dead worker began for one container, and gives its leases back; None where nothing was begun.
-pub(crate) async fn undo_for(state: &Path, call: &Call) -> Option<Vec<Mount>> {
-    let containerd = Containerd::connect(&call.address, &call.namespace).await.ok()?;
-    for lease in containerd.leases_of(&call.id).await.unwrap_or_default() {
-        let _ = containerd.with_lease(&lease).release().await;
-    }
+/// Undoes what a dead worker began for the container of this call, and gives its leases back; None where nothing was begun
+/// or nothing is to be put back.
+pub(crate) async fn undo_for(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, RebaseError> {
     let file = state.join("rebase").join(format!("{}+{}.json", call.namespace, call.id));
-    let journal: Journal = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    if !journal.is_orphaned() {
-        return None;
+    match read(&file) {
+        Some(journal) if journal.is_orphaned() => undo(&file, journal).await,
+        _ => Ok(None),
     }
-    let mounts = journal.undo(&containerd).await.ok()?;
-    journal.close(state);
-    Some(crate::mounts::with_context_of(mounts, &journal.old_mounts()))
 }
 
-async fn finish(journal: &Journal) -> Result<(), RebaseError> {
-    let containerd = Containerd::connect(&journal.address, &journal.namespace).await?;
-    let leased = containerd.with_lease(&journal.lease);
-    // A running task has its root mounted: the worker died after the relay had accepted.
-    if !containerd.has_task(&journal.container).await? {
-        journal.undo(&containerd).await?;
+/// Gives back the leases that dead workers took for a container.
+pub(crate) async fn release_leases(call: &Call) {
+    let Ok(containerd) = Containerd::connect(&call.address, &call.namespace).await else { return };
+    for lease in containerd.leases_of(&call.id).await.unwrap_or_default() {
+        let pid = lease.rsplit('-').next().and_then(|pid| pid.parse().ok());
+        if pid.and_then(started).is_none() {
+            let _ = containerd.with_lease(&lease).release().await;
+        }
     }
-    leased.release().await?;
-    Ok(())
+}
+
+fn read(file: &Path) -> Option<Journal> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+/// Undoes one journal, and removes it; one worker at a time.
+async fn undo(file: &Path, journal: Journal) -> Result<Option<Vec<Mount>>, RebaseError> {
+    let claim = fs::File::open(file).and_then(|claim| claim.try_lock().map(|()| claim).map_err(Into::into));
+    let _claim = claim.map_err(|cause| RebaseError::Journal { path: file.to_owned(), cause })?;
+    let containerd = Containerd::connect(&journal.address, &journal.namespace).await?;
+    let mounts = journal.undo(&containerd).await?;
+    let _ = containerd.with_lease(&journal.lease).release().await;
+    let _ = fs::remove_file(file);
+    Ok(mounts.map(|mounts| with_context_of(mounts, &journal.old_mounts())))
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ impl Relay {
         matches!(read, Ok(Ok(_))) && byte[0] == ACCEPTED
     }
 
-    pub(crate) fn has_answered(&self) -> bool {
-        self.answered
+    /// Returns when the relay says that the request is void, or is gone.
+    pub(crate) async fn gone(&mut self) {
+        let _ = self.stdin.read(&mut [0]).await;
     }
 }

@@ -11,6 +11,7 @@ use bestfit_selector::platform::containerd_default;
 use containerd_client::services::v1::Container;
 use containerd_client::services::v1::snapshots::{Info, Kind};
 use containerd_client::types::Mount;
+use prost_types::Timestamp;
 
 use crate::bundle::Bundle;
 use crate::containerd::{ApiError, Containerd};
@@ -184,21 +185,23 @@ async fn unambiguous_index(
     let Ok(digest) = target.digest.parse::<Digest>() else {
         return rule(format!("{}: digest {:?} is not one that bestfit reads", container.image, target.digest));
     };
-    let (made, moved) = (container.created_at.unwrap_or_default(), image.updated_at.unwrap_or_default());
-    if (moved.seconds, moved.nanos) > (made.seconds, made.nanos) {
+    if after(image.updated_at, container.created_at) {
         return rule(format!("{} changed after the container was made from it", container.image));
     }
     if bundle.annotation(CONTAINER_TYPE).is_none() {
         return Ok((container.image.clone(), digest));
     }
-    let Some(asked) = bundle.annotation(IMAGE_NAME) else {
+    let Some(asked) = asked_for(container, bundle) else {
         return rule("a pod's container without the name that its user gave");
     };
-    let asked = familiar(asked);
+    let asked = familiar(&asked);
     if asked == container.image {
         return Ok((asked, digest));
     }
     match containerd.image(&asked).await {
+        Ok(named) if after(named.updated_at, container.created_at) => {
+            rule(format!("{asked} changed after the container was made from it"))
+        }
         Ok(named) if named.target.as_ref().map(|target| &target.digest) == Some(&target.digest) => Ok((asked, digest)),
         Ok(_) => rule(format!(
             "{asked} and {}, by which containerd files this image, are different indexes",
@@ -209,6 +212,25 @@ async fn unambiguous_index(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn after(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    let (one, other) = (one.unwrap_or_default(), other.unwrap_or_default());
+    (one.seconds, one.nanos) > (other.seconds, other.nanos)
+}
+
+/// The name that the pod's user gave: kubelet records it beside the image id that it asks for; other clients ask by name.
+/// The annotation is containerd's own name for the image before 2.0, so it comes last.
+fn asked_for(container: &Container, bundle: &Bundle) -> Option<String> {
+    let config = cri_config(container)?;
+    let image = config.get("image")?;
+    let text = |key: &str| image.get(key).and_then(|name| name.as_str()).filter(|name| !name.is_empty());
+    let is_id =
+        |name: &str| name.starts_with("sha256:") || (name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+    let named = text("user_specified_image").or_else(|| text("image")).filter(|name| !is_id(name));
+    // An annotation that says another name is a doubt.
+    let annotated = bundle.annotation(IMAGE_NAME)?;
+    named.filter(|named| familiar(named) == familiar(annotated) || annotated == container.image).map(str::to_owned)
 }
 
 fn is_index(media_type: &str) -> bool {
@@ -236,13 +258,17 @@ fn user_part(container: &Container, bundle: &Bundle) -> Result<Option<UserPart>,
     if bundle.annotation(CONTAINER_TYPE).is_none() {
         return Ok(None);
     }
-    let metadata: Option<serde_json::Value> =
-        container.extensions.get(CRI_METADATA).and_then(|any| serde_json::from_slice(&any.value).ok());
-    let config = metadata.as_ref().and_then(|metadata| metadata.get("Metadata")?.get("Config"));
-    match config.map(UserPart::from_cri) {
+    let config = cri_config(container);
+    match config.as_ref().map(UserPart::from_cri) {
         Some(Some(user)) => Ok(Some(user)),
         _ => rule(format!("the extension {CRI_METADATA} of the record cannot be read")),
     }
+}
+
+/// CRI's `ContainerConfig` in the record.
+fn cri_config(container: &Container) -> Option<serde_json::Value> {
+    let metadata: serde_json::Value = serde_json::from_slice(&container.extensions.get(CRI_METADATA)?.value).ok()?;
+    metadata.get("Metadata")?.get("Config").cloned()
 }
 
 impl UserPart {

@@ -11,7 +11,7 @@ use containerd_client::types::Mount;
 use prost_types::Any;
 use serde_json::Value;
 
-use crate::containerd::Containerd;
+use crate::containerd::{ApiError, Containerd};
 use crate::content::{Bringer, Described};
 use crate::create::{Create, End};
 use crate::decider::Decider;
@@ -19,7 +19,7 @@ use crate::image::ProcessConfig;
 use crate::log::{self, Priority};
 use crate::mounts;
 use crate::plan::{Process, plan};
-use crate::rebase::{Journal, Target, started};
+use crate::rebase::{Journal, Target, created_at, private_dir, started};
 use crate::relay::Relay;
 use crate::request::Reply;
 use crate::subject::{self, Subject};
@@ -66,10 +66,22 @@ async fn under_lease(
 ) -> Result<(), End> {
     let bringing = Instant::now();
     let within = create.pull_within();
+    let Some(_turn) = create.one_at_a_time("pulls", &subject.index_digest, within).await else {
+        return Err(End::Leave(
+            Priority::Warning,
+            format!("another worker was still bringing the content in after {within:?}"),
+        ));
+    };
     let mut bringer = Bringer { containerd: leased, decider, worker };
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
-        match tokio::time::timeout(within, &mut find).await {
+        let found = tokio::select! {
+            found = tokio::time::timeout(within, &mut find) => found,
+            () = relay.gone() => {
+                return Err(End::Leave(Priority::Info, "the create was given up while the content was brought in".to_owned()));
+            }
+        };
+        match found {
             Ok(ready) => ready?,
             Err(_) => {
                 // The default runs now; the next create finds the content.
@@ -142,7 +154,11 @@ async fn same_users(
     let outcome = compare(subject, described, &view, &scratch, uid);
     leased.remove_snapshot(snapshotter, &key).await.map_err(|error| error.to_string())?;
     outcome?;
-    let remembered = known.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&known, pair));
+    let remembered = known.parent().map_or(Ok(()), |dir| {
+        private_dir(dir)?;
+        std::fs::write(&known, pair)?;
+        log::prune(dir, log::MAX_INPUTS)
+    });
     if let Err(error) = remembered {
         log::say(&format!("{}: {error}", known.display()), Priority::Warning, None);
     }
@@ -180,6 +196,7 @@ async fn apply(
     let spec = changes.then(|| rewritten(&create.bundle.original, &ready.process)).transpose().map_err(End::Failed)?;
     let record = changes.then(|| rewritten(&journal.record, &ready.process)).transpose().map_err(End::Failed)?;
     let record = record.map(|value| Any { type_url: journal.record_type.clone(), value });
+    still_as_identified(leased, subject).await?;
     let labels = subject::labels(&subject.snapshot, subject, &chosen);
     let state = &create.config.state;
     let target = Target { labels, spec: spec.as_deref(), record };
@@ -197,7 +214,11 @@ async fn apply(
         Err(error) => error.to_string(),
     };
     match journal.undo(leased).await {
-        Ok(mounts) => {
+        Ok(None) => {
+            journal.close(state);
+            Err(End::Leave(Priority::Warning, format!("{failure}; the container is not there any more, or runs")))
+        }
+        Ok(Some(mounts)) => {
             journal.close(state);
             // The default snapshot is back, in a new directory.
             if relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
@@ -205,10 +226,22 @@ async fn apply(
             }
             Err(End::Failed(format!("{failure}; the default entry is back")))
         }
-        Err(error) => {
-            Err(End::Failed(format!("{failure}; going back failed too, the next worker tries again: {error}")))
-        }
+        // The mounts of the request may be gone: to go on with them would fail less clearly.
+        Err(error) => Err(End::Deny(format!("{failure}; going back failed too, the next start tries again: {error}"))),
     }
+}
+
+/// Time has passed since the container was looked at: it must still be the same one, and still untouched.
+async fn still_as_identified(leased: &Containerd, subject: &Subject) -> Result<(), End> {
+    let failed = |error: ApiError| End::Leave(Priority::Warning, error.to_string());
+    let container = leased.container(&subject.container.id).await.map_err(failed)?;
+    let (snapshotter, key) = (&container.snapshotter, &container.snapshot_key);
+    let snapshot = leased.snapshot(snapshotter, key).await.map_err(failed)?;
+    let same = created_at(&container) == created_at(&subject.container) && snapshot == subject.snapshot;
+    if same && leased.snapshot_inodes(snapshotter, key).await.map_err(failed)? <= 1 {
+        return Ok(());
+    }
+    Err(End::Leave(Priority::Warning, "the container changed while the content was brought in".to_owned()))
 }
 
 fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) -> Journal {
@@ -226,6 +259,7 @@ fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) 
         spec: create.bundle.original.clone(),
         record_type: record.type_url,
         record: record.value,
+        created_at: created_at(&subject.container),
         contexts: mounts::contexts(&subject.mounts),
         lease: format!("bestfit-{worker}"),
         pid: std::process::id(),

@@ -4,8 +4,9 @@
 //! The rules of resolving are containerd's (`oci.WithUser`, `oci.WithAdditionalGIDs`; formats: passwd(5), group(5)).
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use containerd_client::types::Mount;
@@ -75,9 +76,11 @@ impl Accounts {
     /// Resolves `user[:group]`, names or numbers; nothing means 0.
     pub(crate) fn resolve(&self, user: &str) -> Result<Ids, String> {
         let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
-        let user = if user.is_empty() { "0" } else { user };
-        let account = self.accounts().find(|account| account.name == user || account.uid.to_string() == user);
-        let number: Option<u32> = user.parse().ok();
+        let number: Option<u32> = if user.is_empty() { Some(0) } else { user.parse().ok() };
+        let account = self.accounts().find(|account| match number {
+            Some(uid) => account.uid == uid,
+            None => account.name == user,
+        });
         let (uid, gid) = match (&account, number) {
             (Some(account), _) => (account.uid, account.gid),
             (None, Some(uid)) => (uid, 0),
@@ -130,8 +133,10 @@ struct Group<'a> {
 }
 
 fn lines(file: &Option<Vec<u8>>) -> impl Iterator<Item = &str> {
-    let text = file.as_deref().map_or("", |bytes| std::str::from_utf8(bytes).unwrap_or_default());
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    let lines = file.as_deref().unwrap_or_default().split(|&byte| byte == b'\n');
+    // Names in another encoding are in comment fields; a line that is no text names nobody that could be asked for.
+    let text = lines.filter_map(|line| std::str::from_utf8(line).ok()).map(str::trim);
+    text.filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Whether every user string means the same numbers in both. `users` are the default image's user, the candidate's, and the
@@ -164,8 +169,8 @@ impl std::fmt::Display for Ids {
 /// Mounts layers read-only where only this process sees them.
 fn mount_lower(lower: &[String], scratch: &Path) -> io::Result<PathBuf> {
     unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    fs::create_dir_all(scratch)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    crate::rebase::private_dir(scratch)?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("overlay"), scratch, Some("overlay"), flags, Some(format!("lowerdir={}", lower.join(":")).as_str()))?;
     Ok(scratch.to_owned())
@@ -174,8 +179,9 @@ fn mount_lower(lower: &[String], scratch: &Path) -> io::Result<PathBuf> {
 /// Reads a file as the container would see it: links, absolute ones too, stay inside the root.
 fn read_in_root(root: &Path, path: &str) -> io::Result<Option<Vec<u8>>> {
     let root = File::open(root)?;
+    // Looked at before it is opened: opening a device does things.
     let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV);
     let file = match openat2(&root, path, how) {
         Ok(descriptor) => File::from(descriptor),
@@ -185,6 +191,7 @@ fn read_in_root(root: &Path, path: &str) -> io::Result<Option<Vec<u8>>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
@@ -195,6 +202,8 @@ fn read_in_root(root: &Path, path: &str) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn accounts(passwd: &str, group: &str) -> Accounts {

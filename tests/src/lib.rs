@@ -17,6 +17,7 @@
 
 pub mod artifact;
 pub mod command;
+pub mod cri;
 pub mod ctr;
 pub mod http;
 pub mod image;

@@ -254,10 +254,13 @@ impl Node {
         leftovers::of(self)
     }
 
-    /// Ends every process of the run but containerd and the registries, and removes the containers' cgroups.
+    /// Ends every process of the run but containerd and the registries, and removes the containers' cgroups and the
+    /// sockets of shims: for a scenario that knows where these come from.
     pub fn sweep(&self) {
         leftovers::end_strangers();
         leftovers::remove_cgroups(&self.namespace);
+        // The sockets of the shims that were just ended.
+        std::fs::remove_dir_all("/run/containerd/s").ok();
     }
 
     /// Copies the logs out of the run's directory, for a scenario that failed.

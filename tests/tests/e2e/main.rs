@@ -3,6 +3,7 @@
 //! `cargo test -p bestfit-tests --test e2e -- [WORD…]` runs those whose `line: name` contains a word.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
+mod cri;
 mod killed;
 mod plain;
 mod prepared;
@@ -16,7 +17,7 @@ use bestfit_tests::{isolate, peers, scenario};
 
 fn main() -> ExitCode {
     let scenarios =
-        [plain::SCENARIOS, swap::SCENARIOS, untouched::SCENARIOS, trouble::SCENARIOS, killed::SCENARIOS].concat();
+        [plain::SCENARIOS, swap::SCENARIOS, untouched::SCENARIOS, trouble::SCENARIOS, killed::SCENARIOS, cri::SCENARIOS].concat();
     match isolate::isolated(|| scenario::main(&peers::LINES, &scenarios)) {
         Ok(code) => code,
         Err(why) => {

@@ -178,3 +178,261 @@ impl Drop for Conn {
         self.relay.open.fetch_sub(1, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::Flags;
+    use crate::request::task_request;
+    use crate::testing::Folder;
+    use crate::wire;
+    use std::ffi::OsString;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    /// A relay between a client and a delegate that both are this test.
+    struct Bench {
+        folder: Folder,
+        client: UnixStream,
+        delegate: UnixStream,
+    }
+
+    impl Bench {
+        fn new(flags: &[&str], worker: bool) -> Self {
+            let folder = Folder::new();
+            let socket = folder.path().join("delegate.sock");
+            let listener = UnixListener::bind(&socket).unwrap();
+            let args = ["relay", "-namespace", "ns", "-delegate", socket.to_str().unwrap()];
+            let args: Vec<_> = args.iter().chain(flags).map(OsString::from).collect();
+            let mut relay = Relay::new(&Flags::parse(&args));
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fake-worker");
+            relay.workers = if worker { vec![script] } else { Vec::new() };
+            let relay = Arc::new(relay);
+            let (client, ours) = UnixStream::pair().unwrap();
+            open(&relay, ours).unwrap();
+            let (delegate, _) = listener.accept().unwrap();
+            Self { folder, client, delegate }
+        }
+
+        fn create(&self) -> Vec<u8> {
+            let mut create = Vec::new();
+            wire::put_bytes(&mut create, 1, b"c1");
+            wire::put_bytes(&mut create, 2, self.folder.path().to_str().unwrap().as_bytes());
+            wire::put_bytes(&mut create, 3, b"\x0a\x03old");
+            wire::put_bytes(&mut create, 88, b"unknown");
+            create
+        }
+
+        /// Sends Create on stream 1 and waits until the worker has it.
+        fn hold(&self, timeout: u64) {
+            self.request(1, "Create", &self.create(), timeout);
+            wait_for(&self.folder.path().join("asked"));
+            assert_eq!(std::fs::read(self.folder.path().join("request.create")).unwrap(), self.create());
+        }
+
+        fn request(&self, stream: u32, method: &str, payload: &[u8], timeout: u64) {
+            send(&self.client, stream, frame::REQUEST, &task_request(2, method, payload, timeout));
+        }
+
+        /// The stream id and the task request that the delegate gets next.
+        fn received(&self) -> (u32, Vec<u8>) {
+            let frame = next(&self.delegate).unwrap();
+            (frame.stream(), frame.payload().to_vec())
+        }
+
+        /// What the relay says to the worker in the end.
+        fn said(&self) -> Vec<u8> {
+            let path = self.folder.path().join("said");
+            wait_for(&path);
+            std::fs::read(path).unwrap()
+        }
+    }
+
+    fn send(mut to: &UnixStream, stream: u32, kind: u8, payload: &[u8]) {
+        to.write_all(Frame::new(stream, kind, payload).as_stream(stream)).unwrap();
+    }
+
+    fn next(from: &UnixStream) -> Option<Frame> {
+        let mut frame = Frame::default();
+        frame.read(from).unwrap().then_some(frame)
+    }
+
+    fn wait_for(path: &Path) {
+        while !path.exists() {
+            thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn frames_go_through_under_rising_ids_and_answers_find_their_way_back() {
+        let bench = Bench::new(&[], false);
+        let create = task_request(2, "Create", &bench.create(), 1000);
+        send(&bench.client, 9, frame::REQUEST, b"\xff no protobuf");
+        send(&bench.client, 5, frame::REQUEST, &create);
+        send(&bench.client, 7, frame::REQUEST, b"");
+        send(&bench.client, 7, frame::DATA, b"data");
+        send(&bench.client, 99, frame::DATA, b"of no stream");
+        assert_eq!(bench.received(), (1, b"\xff no protobuf".to_vec()));
+        assert_eq!(bench.received(), (3, create));
+        assert_eq!(bench.received(), (5, Vec::new()));
+        let data = next(&bench.delegate).unwrap();
+        assert_eq!((data.stream(), data.kind(), data.payload()), (5, frame::DATA, b"data".as_slice()));
+        for (stream, kind, back) in
+            [(5, frame::DATA, 7), (3, frame::RESPONSE, 5), (5, frame::RESPONSE, 7), (1, frame::RESPONSE, 9)]
+        {
+            send(&bench.delegate, stream, kind, b"x");
+            // A stream that has ended, and one that never was.
+            send(&bench.delegate, 77, kind, b"x");
+            let frame = next(&bench.client).unwrap();
+            assert_eq!((frame.stream(), frame.kind()), (back, kind));
+        }
+    }
+
+    #[test]
+    fn each_end_closes_the_other() {
+        let bench = Bench::new(&[], false);
+        drop(bench.client);
+        assert!(next(&bench.delegate).is_none());
+        let bench = Bench::new(&[], false);
+        drop(bench.delegate);
+        assert!(next(&bench.client).is_none());
+    }
+
+    #[test]
+    fn a_bridge_changes_one_byte() {
+        let bench = Bench::new(&["-bridge"], false);
+        bench.request(1, "State", b"\x0a\x02c1", 5);
+        assert_eq!(bench.received(), (1, task_request(3, "State", b"\x0a\x02c1", 5)));
+    }
+
+    #[test]
+    fn options_are_converted_in_create() {
+        let bench = Bench::new(&["-convert"], false);
+        let around = |url: &str| {
+            let mut any = Vec::new();
+            wire::put_bytes(&mut any, 1, url.as_bytes());
+            let mut create = bench.create();
+            wire::put_bytes(&mut create, 10, &any);
+            create
+        };
+        bench.request(1, "Create", &around("runtimeoptions.v1.Options"), 0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &around("containerd.runc.v1.Options"), 0)));
+    }
+
+    #[test]
+    fn others_pass_a_create_that_waits_and_mounts_are_replaced() {
+        let bench = Bench::new(&[], true);
+        let minute = 60_000_000_000;
+        bench.folder.write("answer", "M\0\0\0\x07\x1a\x05\x0a\x03new");
+        bench.hold(minute);
+        bench.request(3, "State", b"\x0a\x02c1", 0);
+        assert_eq!(bench.received(), (1, task_request(2, "State", b"\x0a\x02c1", 0)));
+        bench.folder.write("go", "");
+        let (stream, message) = bench.received();
+        let timeout = wire::last(&message, 4).unwrap().unwrap().varint().unwrap();
+        assert!(timeout > 0 && timeout < minute, "{timeout}");
+        let mut create = Vec::new();
+        wire::put_bytes(&mut create, 1, b"c1");
+        wire::put_bytes(&mut create, 2, bench.folder.path().to_str().unwrap().as_bytes());
+        wire::put_bytes(&mut create, 3, b"\x0a\x03new");
+        wire::put_bytes(&mut create, 88, b"unknown");
+        assert_eq!((stream, message), (3, task_request(2, "Create", &create, timeout)));
+        assert_eq!(bench.said(), b"A");
+        send(&bench.delegate, 3, frame::RESPONSE, b"");
+        assert_eq!(next(&bench.client).unwrap().stream(), 1);
+    }
+
+    #[test]
+    fn a_create_that_is_left_goes_on_unchanged() {
+        let bench = Bench::new(&[], true);
+        bench.folder.write("answer", "L");
+        bench.folder.write("go", "");
+        bench.hold(0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+    }
+
+    #[test]
+    fn nonsense_from_the_worker_leaves_the_create_unchanged() {
+        for answer in ["X", "M\u{7f}\0\0\0", "M\0\0\0\x02\x0a\x00"] {
+            let bench = Bench::new(&[], true);
+            bench.folder.write("answer", answer);
+            bench.folder.write("go", "");
+            bench.hold(0);
+            assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_denied_create_is_answered_and_never_sent() {
+        let bench = Bench::new(&[], true);
+        bench.folder.write("answer", "D\0\0\0\x02no");
+        bench.folder.write("go", "");
+        bench.hold(0);
+        let answer = next(&bench.client).unwrap();
+        assert_eq!((answer.stream(), frame::status_code(answer.payload())), (1, 9));
+        drop(bench.client);
+        assert!(next(&bench.delegate).is_none());
+    }
+
+    #[test]
+    fn a_container_that_is_ended_while_it_waits_is_never_created() {
+        for (method, payload) in
+            [("Kill", b"\x0a\x02c1".as_slice()), ("Delete", b"\x0a\x02c1"), ("Shutdown", b"\x10\x01")]
+        {
+            let bench = Bench::new(&[], true);
+            bench.hold(0);
+            // For another container, and for an exec: neither ends the wait.
+            bench.request(3, "Kill", b"\x0a\x02c2", 0);
+            bench.request(5, "Delete", b"\x0a\x02c1\x12\x01e", 0);
+            bench.request(7, method, payload, 0);
+            for stream in [1, 3] {
+                assert_eq!(bench.received().0, stream);
+            }
+            assert_eq!(bench.received(), (5, task_request(2, method, payload, 0)));
+            let answer = next(&bench.client).unwrap();
+            assert_eq!((answer.stream(), frame::status_code(answer.payload())), (1, 1), "{method}");
+            assert_eq!(bench.said(), b"");
+            drop(bench.client);
+            assert!(next(&bench.delegate).is_none());
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_gone_creates_nothing() {
+        let bench = Bench::new(&[], true);
+        bench.hold(0);
+        bench.client.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(bench.said(), b"");
+        assert!(next(&bench.delegate).is_none());
+    }
+
+    #[test]
+    fn a_create_is_never_sent_after_its_deadline() {
+        let bench = Bench::new(&[], true);
+        // Half of it is the worker's.
+        bench.hold(1_000_000_000);
+        let [sent, _] = crate::sys::poll([bench.delegate.as_raw_fd(), bench.client.as_raw_fd()], -1).unwrap();
+        if sent {
+            let (_, message) = bench.received();
+            let left = wire::last(&message, 4).unwrap().unwrap().varint().unwrap();
+            assert!(left > 0 && left <= 500_000_000, "{left}");
+        } else {
+            // On a machine that is busy.
+            assert_eq!(frame::status_code(next(&bench.client).unwrap().payload()), 4);
+        }
+    }
+
+    #[test]
+    fn a_restored_checkpoint_and_a_sandbox_do_not_wait() {
+        let bench = Bench::new(&[], true);
+        let mut create = bench.create();
+        wire::put_bytes(&mut create, 8, b"/checkpoint");
+        bench.request(1, "Create", &create, 0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &create, 0)));
+        bench.folder.write("config.json", r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#);
+        bench.request(3, "Create", &bench.create(), 0);
+        assert_eq!(bench.received(), (3, task_request(2, "Create", &bench.create(), 0)));
+        assert!(!bench.folder.path().join("asked").exists());
+    }
+}

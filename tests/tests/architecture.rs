@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Crates that only these may use, whatever else they depend on.
 const RESERVED: &[(&str, &[&str])] =
-    &[("containerd-client", &["bestfit-worker"]), ("reqwest", &["bestfit-registry"]), ("tonic", &["bestfit-worker"])];
+    &[("containerd-client", &["bestfit-tests", "bestfit-worker"]), ("reqwest", &["bestfit-registry"]), ("tonic", &["bestfit-tests", "bestfit-worker"])];
 
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());

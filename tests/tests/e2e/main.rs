@@ -16,8 +16,15 @@ use std::process::ExitCode;
 use bestfit_tests::{isolate, peers, scenario};
 
 fn main() -> ExitCode {
-    let scenarios =
-        [plain::SCENARIOS, swap::SCENARIOS, untouched::SCENARIOS, trouble::SCENARIOS, killed::SCENARIOS, cri::SCENARIOS].concat();
+    let scenarios = [
+        plain::SCENARIOS,
+        swap::SCENARIOS,
+        untouched::SCENARIOS,
+        trouble::SCENARIOS,
+        killed::SCENARIOS,
+        cri::SCENARIOS,
+    ]
+    .concat();
     match isolate::isolated(|| scenario::main(&peers::LINES, &scenarios)) {
         Ok(code) => code,
         Err(why) => {

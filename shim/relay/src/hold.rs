@@ -260,6 +260,11 @@ fn conclude(
             denied = Some(answer);
             return false;
         }
+        // Putting back takes time.
+        late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late {
+            return false;
+        }
         if let Some(changed) = changed(frame, &answer, deadline) {
             *frame = changed;
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bestfit_tests::artifact::fits;
+use bestfit_tests::artifact::{self, fits};
 use bestfit_tests::command::eventually;
 use bestfit_tests::cri::{self, App, Cri, Pod};
 use bestfit_tests::image::{Image, Index, base_layer};
@@ -37,9 +37,15 @@ fn node(world: &mut World) -> Node {
     if world.node.line != Containerd::V2_1 {
         skip("pods run on containerd 2.1 only");
     }
-    let pause = Index::of(&[Image::new("pause").on(vec![base_layer("pause")]).with("Cmd", json!(["hold"]))]);
+    // Two entries, one of which fits: only the rule for sandboxes keeps it as it is.
+    let pauses = ["pause", "better pause"].map(|build| {
+        let image = Image::new(build).on(vec![base_layer("pause")]);
+        image.with("Cmd", json!(["hold"]))
+    });
+    let index = Index::of(&pauses);
     let registry = world.registry(Kind::Docker);
-    let pause = registry.push("e2e/pause", "1", &pause);
+    let pause = registry.push("e2e/pause", "1", &index);
+    artifact::attach(registry, "e2e/pause", &index.entries[1].descriptor, &artifact::compatibilities(&fits()));
     let host = registry.host.clone();
     let hosts = isolate::dir().join("cri-hosts");
     fs::create_dir_all(hosts.join(&host)).expect("hosts directory");

@@ -22,8 +22,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only these may use, whatever else they depend on.
-const RESERVED: &[(&str, &[&str])] =
-    &[("containerd-client", &["bestfit-tests", "bestfit-worker"]), ("reqwest", &["bestfit-registry"]), ("tonic", &["bestfit-tests", "bestfit-worker"])];
+const RESERVED: &[(&str, &[&str])] = &[
+    ("containerd-client", &["bestfit-tests", "bestfit-worker"]),
+    ("reqwest", &["bestfit-registry"]),
+    ("tonic", &["bestfit-tests", "bestfit-worker"]),
+];
 
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());

@@ -25,5 +25,5 @@ fi
 "$here/debian.sh" forky containerd crane oras containernetworking-plugins
 "$here/distribution.sh"
 "$here/ferro.sh"
-"$here/crictl.sh"
+"$here/criu.sh"
 "$here/report.sh"

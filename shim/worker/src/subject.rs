@@ -105,7 +105,16 @@ pub(crate) async fn identify(
             host.os, host.architecture
         ));
     };
-    let manifest = Manifest::parse(default.digest, &containerd.document(&default.digest).await?)?;
+    let manifest = match containerd.document(&default.digest).await {
+        Ok(bytes) => Manifest::parse(default.digest, &bytes)?,
+        Err(error) if error.is_not_found() => {
+            return rule(format!(
+                "the default entry {} of index {index_digest} is not on this node: another platform was asked for",
+                default.digest
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let default_config_digest = manifest.config.digest;
     let default_config =
         ImageConfig::parse(default_config_digest, &containerd.document(&default_config_digest).await?)?;

@@ -1,20 +1,22 @@
 //! Where there is any doubt, the container is left as containerd made it.
 
 use bestfit_tests::artifact::fits;
-use bestfit_tests::ctr::OURS;
+use bestfit_tests::ctr::{OURS, STOCK};
 use bestfit_tests::image::Image;
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::Kind;
-use bestfit_tests::scenario::{Scenario, World};
+use bestfit_tests::scenario::{Scenario, World, skip};
 use serde_json::json;
 
-use crate::prepared::{build, last_record, pair, prepare, push_as, run};
+use crate::prepared::{build, last_record, pair, prepare, push, push_as, run};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "mode off: untouched, nothing recorded", run: off },
     Scenario { name: "mode off for the namespace: untouched", run: off_for_namespace },
     Scenario { name: "mode observe: recorded, untouched", run: observe },
     Scenario { name: "the digest of a platform manifest: untouched", run: platform_manifest },
+    Scenario { name: "a platform that the user named: untouched", run: named_platform },
+    Scenario { name: "a checkpoint of a swapped container is taken", run: checkpoint },
     Scenario { name: "the native snapshotter: untouched", run: native },
     Scenario { name: "a tag that moved after the container was made: untouched", run: moved_tag },
     Scenario { name: "two tags that share their default entry keep to their own index", run: two_tags },
@@ -56,6 +58,39 @@ fn platform_manifest(world: &mut World) {
     let ctr = world.node.ctr();
     ctr.pull(&by_digest);
     assert_eq!(build(&ctr.run(OURS, &[], &by_digest, "one", &[]).ok()), "plain");
+}
+
+fn named_platform(world: &mut World) {
+    let entries =
+        [(Image::new("plain"), None), (Image::new("named").variant("v3"), None), (Image::new("better"), Some(fits()))];
+    let image = push(world, Kind::Docker, &entries);
+    let platform = ["--platform", "linux/amd64/v3"];
+    world.node.ctr().pull_with(&platform, &image.reference);
+    assert_eq!(build(&run(world, &image, &platform, &[])), "named");
+    let record = last_record(world, "default", None);
+    let why = record["untouched"].as_str().unwrap_or_default();
+    assert!(why.contains("another platform was asked for"), "{record:#}");
+}
+
+fn checkpoint(world: &mut World) {
+    if !["/usr/sbin/criu", "/usr/bin/criu"].iter().any(|path| std::path::Path::new(path).exists()) {
+        skip("criu is missing: run `make setup`");
+    }
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    for runtime in [STOCK, OURS] {
+        let ctr = world.node.ctr();
+        ctr.start(runtime, &[], &image.reference, "one", &["/probe", "hold"]).ok();
+        let dump = world.node.dir.join("dump");
+        std::fs::create_dir_all(&dump).expect("a directory");
+        let taken = ctr.call(&["tasks", "checkpoint", "--image-path", &dump.display().to_string(), "one"]);
+        let complete = dump.join("inventory.img").exists();
+        ctr.remove("one");
+        std::fs::remove_dir_all(&dump).ok();
+        if runtime == STOCK && !taken.is_ok() {
+            skip("criu cannot dump a container here, not with the stock shim either");
+        }
+        assert!(taken.is_ok() && complete, "{taken}");
+    }
 }
 
 fn native(world: &mut World) {

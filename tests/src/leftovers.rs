@@ -114,7 +114,8 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     points.filter(|point| point.starts_with(dir) && point != dir).collect()
 }
 
-pub(crate) fn unmount_below(dir: &Path) {
+/// Unmounts everything below a directory, the deepest first.
+pub fn unmount_below(dir: &Path) {
     for mount in mounts_below(dir).into_iter().rev() {
         Command::new("umount").arg("-l").arg(mount).status().ok();
     }

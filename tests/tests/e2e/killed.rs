@@ -5,7 +5,7 @@ use std::time::Duration;
 use bestfit_tests::command::eventually;
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::image::Image;
-use bestfit_tests::leftovers::processes_with;
+use bestfit_tests::leftovers::{self, processes_with};
 use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World};
 use nix::sys::signal::{Signal, kill};
@@ -78,6 +78,10 @@ fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
         world.node.sweep();
         for socket in by_others.iter().filter_map(|line| line.strip_prefix("socket ")) {
             std::fs::remove_file(socket).ok();
+        }
+        for bundle in by_others.iter().filter_map(|line| line.strip_prefix("bundle ")).map(std::path::Path::new) {
+            leftovers::unmount_below(bundle);
+            std::fs::remove_dir_all(bundle).ok();
         }
     }
     ours

@@ -28,6 +28,11 @@ use crate::users::{self, Accounts};
 /// How long a lease lives that nobody gives back.
 const LEASE: Duration = Duration::from_secs(3600);
 
+/// The name of a worker's lease, which the journal keeps for whoever has to give it back.
+fn lease_name(worker: &str) -> String {
+    format!("bestfit-{worker}")
+}
+
 /// An entry whose content is there and whose process is known.
 struct Ready {
     described: Described,
@@ -44,7 +49,7 @@ pub(crate) async fn swap(
     decider: &mut Decider,
 ) -> Result<(), End> {
     let worker = format!("{}-{}", create.call.id, std::process::id());
-    let lease = format!("bestfit-{worker}");
+    let lease = lease_name(&worker);
     let expires = humantime::format_rfc3339_seconds(SystemTime::now() + LEASE).to_string();
     let leased =
         containerd.lease(&lease, &create.call.id, &expires).await.map_err(|error| End::Failed(error.to_string()))?;
@@ -261,7 +266,7 @@ fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) 
         record: record.value,
         created_at: created_at(&subject.container),
         contexts: mounts::contexts(&subject.mounts),
-        lease: format!("bestfit-{worker}"),
+        lease: lease_name(worker),
         pid: std::process::id(),
         started: started(std::process::id()).unwrap_or_default(),
     }

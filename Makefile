@@ -8,7 +8,7 @@ TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELAY_TARGET = $(shell tests/setup/relay-target.sh)
 RELAY = $(TARGET_DIR)/$(RELAY_TARGET)/relay/containerd-shim-bestfit-v1
 
-.PHONY: help setup build test unit e2e demo check bench
+.PHONY: help setup build test unit e2e demo check bench peers
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -34,6 +34,9 @@ demo: ## one index, two runs: the stock runtime and bestfit, side by side; insta
 	@tests/setup/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@$(CARGO) run -p bestfit-tests --bin demo
+
+peers: ## our facts, rules and targets against NFD's and archspec's own code, case by case
+	$(CARGO) run -q --release -p bestfit-tests --bin peers -- $(PEERS)
 
 bench: build ## cost against the stock shim; writes target/bench.json
 	$(CARGO) run -q -p bestfit-tests --bin bench -- $(BENCH)

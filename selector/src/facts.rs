@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::Features;
+
 /// All facts of one host: group, then key. Sorted, so that the same facts give the same bytes and the same hash.
 ///
 /// A key that ends in `*` speaks for every key with that prefix that is not listed: the probe looked at the whole
@@ -15,6 +17,9 @@ use serde::{Deserialize, Serialize};
 pub struct Facts {
     /// Facts by group and key.
     pub facts: BTreeMap<String, BTreeMap<String, Fact>>,
+    /// What NFD's rules are held against, in NFD's own shape.
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub features: Features,
 }
 
 /// One fact with the place it was read from.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! In the order of the data:
-//! - [`digest`], [`facts`], [`policy`], [`decision`]: the vocabulary;
+//! - [`digest`], [`facts`], [`features`], [`policy`], [`decision`]: the vocabulary;
 //! - [`json`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
 //! - [`artifact`], [`document`]: what is said about an entry;
@@ -28,6 +28,7 @@ pub mod document;
 mod examples;
 pub mod exchange;
 pub mod facts;
+pub mod features;
 pub mod index;
 pub mod json;
 pub mod matching;

@@ -46,7 +46,44 @@ pub struct Layer {
     /// Its name, where it is one of several alternatives.
     pub alternative: Option<String>,
     /// What it says.
-    pub document: Document,
+    pub content: Content,
+}
+
+/// What a layer says, in one of the forms that are read. Each form has one function in `crate::matching` that holds it
+/// against a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Proposal F.
+    Document(Document),
+}
+
+impl Content {
+    /// How many things it asks for, groups included: what is evaluated is bounded by it.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Document(document) => document.groups.values().map(|keys| keys.len() + 1).sum(),
+        }
+    }
+
+    /// The groups that it names, under their canonical names: a newer artifact with the same ones replaces an older.
+    pub fn groups(&self) -> BTreeSet<String> {
+        match self {
+            Self::Document(document) => document.group_names().collect(),
+        }
+    }
+
+    /// Reads a layer of this media type; `None` where the type is none of ours.
+    fn read(
+        media_type: &str,
+        bytes: impl FnOnce() -> Result<Vec<u8>, ArtifactError>,
+        layer: usize,
+    ) -> Option<Result<Self, ArtifactError>> {
+        let malformed = |source| ArtifactError::Document { layer, source };
+        match media_type {
+            LAYER_TYPE => Some(bytes().and_then(|bytes| document::read(&bytes).map(Self::Document).map_err(malformed))),
+            _ => None,
+        }
+    }
 }
 
 /// Why an artifact says nothing.
@@ -134,13 +171,12 @@ pub fn read_inline(entry: &Entry, now: i64) -> Result<Parsed, ArtifactError> {
     if entry.media_type == IMAGE_MANIFEST {
         return read_manifest(entry.digest, parse_manifest(&bytes)?, &BTreeMap::new(), now);
     }
-    if entry.media_type != LAYER_TYPE {
+    let Some(content) = Content::read(&entry.media_type, || Ok(bytes), 0) else {
         let media_type = json::plain(&entry.media_type, 100);
         return Err(ArtifactError::Malformed(format!("an inline artifact has the media type {media_type:?}")));
-    }
-    let document = document::read(&bytes).map_err(|source| ArtifactError::Document { layer: 0, source })?;
+    };
     let created = created(&entry.annotations, now)?;
-    let layers = vec![Layer { alternative: None, document }];
+    let layers = vec![Layer { alternative: None, content: content? }];
     Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new() })
 }
 
@@ -170,16 +206,14 @@ fn read_manifest(
     let created = created(&manifest.annotations.unwrap_or_default(), now)?;
     let (mut layers, mut notes) = (Vec::new(), Vec::new());
     for (position, raw) in manifest.layers.iter().enumerate() {
-        if raw.media_type != LAYER_TYPE {
+        let Some(content) = Content::read(&raw.media_type, || layer_bytes(position, raw, contents), position) else {
             let media_type = json::plain(&raw.media_type, 100);
             notes.push(format!("layer {position} of {} has the type {media_type:?}: ignored", digest.short()));
             continue;
-        }
-        let bytes = layer_bytes(position, raw, contents)?;
-        let document = document::read(&bytes).map_err(|source| ArtifactError::Document { layer: position, source })?;
+        };
         let alternative = raw.annotations.as_ref().and_then(|all| all.get(ALTERNATIVE_ANNOTATION));
         let alternative = alternative.map(|name| json::plain(name, 60));
-        layers.push(Layer { alternative, document });
+        layers.push(Layer { alternative, content: content? });
     }
     Ok(Parsed { digest, created, layers, notes })
 }
@@ -233,7 +267,7 @@ pub fn in_force(mut artifacts: Vec<Parsed>) -> (Vec<Parsed>, Vec<String>) {
 impl Parsed {
     /// The groups that its documents name, under their canonical names.
     fn groups(&self) -> BTreeSet<String> {
-        self.layers.iter().flat_map(|layer| layer.document.group_names()).collect()
+        self.layers.iter().flat_map(|layer| layer.content.groups()).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use crate::artifact::{Layer, Parsed};
+use crate::artifact::{Content, Layer, Parsed};
 use crate::decision::{Answer, Reason, Verdict};
 use crate::digest::Digest;
 use crate::document::Document;
@@ -173,8 +173,8 @@ impl Score {
 impl Host<'_> {
     /// Everything that the artifacts in force ask for.
     pub fn artifacts(&self, artifacts: &[Parsed]) -> Assessment {
-        let documents = artifacts.iter().flat_map(|artifact| &artifact.layers).map(|layer| &layer.document);
-        let atoms: usize = documents.flat_map(|document| document.groups.values()).map(|keys| keys.len() + 1).sum();
+        let layers = artifacts.iter().flat_map(|artifact| &artifact.layers);
+        let atoms: usize = layers.map(|layer| layer.content.size()).sum();
         if atoms > MAX_ATOMS {
             let mut assessment = Assessment::default();
             assessment.unknown(format!("its artifacts ask for more than {MAX_ATOMS} things"), None);
@@ -188,7 +188,7 @@ impl Host<'_> {
     fn artifact(&self, artifact: &Parsed) -> Assessment {
         let (alternatives, plain): (Vec<&Layer>, Vec<&Layer>) =
             artifact.layers.iter().partition(|layer| layer.alternative.is_some());
-        let assess = |layer: &&Layer| self.document(layer, artifact.digest);
+        let assess = |layer: &&Layer| self.layer(layer, artifact.digest);
         let both = plain.iter().map(assess).fold(Assessment::default(), Assessment::and);
         let either = alternatives.iter().map(assess).reduce(Assessment::or);
         let mut all = both.and(either.unwrap_or_default());
@@ -196,8 +196,19 @@ impl Host<'_> {
         all
     }
 
-    fn document(&self, layer: &Layer, artifact: Digest) -> Assessment {
-        let document = &layer.document;
+    fn layer(&self, layer: &Layer, artifact: Digest) -> Assessment {
+        let mut assessment = match &layer.content {
+            Content::Document(document) => self.document(document, artifact),
+        };
+        if let Some(name) = &layer.alternative {
+            for reason in &mut assessment.reasons {
+                reason.text = format!("[alternative {name}] {}", reason.text);
+            }
+        }
+        assessment
+    }
+
+    fn document(&self, document: &Document, artifact: Digest) -> Assessment {
         let mut assessment = Assessment { declared: document.is_empty(), ..Assessment::default() };
         assessment.score.weight = document.weight;
         assessment.notes.extend(document.notes.iter().cloned());
@@ -206,11 +217,6 @@ impl Host<'_> {
         }
         for (group, keys) in &document.groups {
             self.group(&mut assessment, document, group, keys, artifact);
-        }
-        if let Some(name) = &layer.alternative {
-            for reason in &mut assessment.reasons {
-                reason.text = format!("[alternative {name}] {}", reason.text);
-            }
         }
         assessment
     }

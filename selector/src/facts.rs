@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::devices::Device;
 use crate::features::Features;
 
 /// All facts of one host: group, then key. Sorted, so that the same facts give the same bytes and the same hash.
@@ -20,6 +21,9 @@ pub struct Facts {
     /// What NFD's rules are held against, in NFD's own shape.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     pub features: Features,
+    /// Devices that a container is given one by one; facts about them are what [`crate::devices::summarize`] makes of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
 }
 
 /// One fact with the place it was read from.

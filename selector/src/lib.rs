@@ -8,10 +8,10 @@
 //! ```
 //!
 //! In the order of the data:
-//! - [`digest`], [`facts`], [`features`], [`policy`], [`decision`]: the vocabulary;
+//! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`decision`]: the vocabulary;
 //! - [`json`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
-//! - [`artifact`], [`document`]: what is said about an entry;
+//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
 //! - [`matching`]: what holds on this host, with every reason; [`ranking`]: the order of what fits;
 //! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained; [`exchange`]: the words between
@@ -22,6 +22,7 @@
 pub mod artifact;
 pub mod decide;
 pub mod decision;
+pub mod devices;
 pub mod digest;
 pub mod document;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub mod index;
 pub mod json;
 pub mod matching;
 pub mod microarch;
+pub mod nfd;
 pub mod platform;
 pub mod policy;
 #[cfg(test)]

@@ -24,9 +24,13 @@ pub(crate) struct Record {
 impl Record {
     /// Writes the record into a bundle.
     pub(crate) fn write(&self, bundle: &Path) -> io::Result<()> {
+        replace(&bundle.join(RECORD), &self.to_text())
+    }
+
+    /// One line each: the delegate's path, its version, the relay's path.
+    pub(crate) fn to_text(&self) -> String {
         let Self { delegate, version, relay } = self;
-        let text = format!("{}\n{version}\n{}\n", delegate.display(), relay.display());
-        replace(&bundle.join(RECORD), &text)
+        format!("{}\n{version}\n{}\n", delegate.display(), relay.display())
     }
 
     /// Writes the record where a bundle has none: containerd 2.x starts no shim for the app containers of a pod.
@@ -38,6 +42,11 @@ impl Record {
     pub(crate) fn read(bundle: &Path) -> Option<Self> {
         let mut text = String::new();
         fs::File::open(bundle.join(RECORD)).ok()?.take(MAX_RECORD).read_to_string(&mut text).ok()?;
+        Self::parse(&text)
+    }
+
+    /// Reads what [`Self::to_text`] wrote; lines after it are passed over.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let (delegate, version, relay) = (lines.next()?, lines.next()?.parse().ok()?, lines.next()?);
         let absolute = delegate.starts_with('/') && relay.starts_with('/');
@@ -52,19 +61,34 @@ pub(crate) fn replace_address(bundle: &Path, address: &str, plain: bool) -> io::
     if plain || fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
 }
 
-/// Whether a bundle's `config.json` marks a pod's sandbox, which runs the pause image and is left alone. The text is not
-/// parsed: inside other strings the quotes would be escaped.
-pub(crate) fn is_sandbox(bundle: &Path) -> bool {
+/// What a container is to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It belongs to none, as far as can be told.
+    Alone,
+    /// It runs the pause image, and is left alone.
+    Sandbox,
+    /// One of the pod's own containers, which share the sandbox's shim.
+    Member,
+}
+
+/// The role that a bundle's `config.json` gives. The text is not parsed: inside other strings the quotes would be escaped.
+pub(crate) fn role(bundle: &Path) -> Role {
     const KEY: &[u8] = b"\"io.kubernetes.cri.container-type\"";
     const MAX_CONFIG: u64 = 16 << 20;
-    let Ok(file) = fs::File::open(bundle.join("config.json")) else { return false };
+    let Ok(file) = fs::File::open(bundle.join("config.json")) else { return Role::Alone };
     let mut config = Vec::new();
     if file.take(MAX_CONFIG).read_to_end(&mut config).is_err() {
-        return false;
+        return Role::Alone;
     }
-    let Some(at) = config.windows(KEY.len()).position(|window| window == KEY) else { return false };
+    let Some(at) = config.windows(KEY.len()).position(|window| window == KEY) else { return Role::Alone };
     let value = config[at + KEY.len()..].trim_ascii_start();
-    value.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\"sandbox\""))
+    let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+    match value {
+        value if value.starts_with(b"\"sandbox\"") => Role::Sandbox,
+        value if value.starts_with(b"\"container\"") => Role::Member,
+        _ => Role::Alone,
+    }
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
@@ -107,17 +131,17 @@ mod tests {
     #[test]
     fn a_sandbox_is_told_from_what_only_looks_like_one() {
         let folder = Folder::new();
-        assert!(!is_sandbox(folder.path()));
+        assert_eq!(role(folder.path()), Role::Alone);
         for (config, expected) in [
-            (r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#, true),
-            ("{\"annotations\": {\n  \"io.kubernetes.cri.container-type\" : \"sandbox\"}}", true),
-            (r#"{"annotations":{"io.kubernetes.cri.container-type":"container"}}"#, false),
-            (r#"{"env":["A=\"io.kubernetes.cri.container-type\":\"sandbox\""]}"#, false),
-            (r#"{"annotations":{"io.kubernetes.cri.container-type"#, false),
-            ("{}", false),
+            (r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#, Role::Sandbox),
+            ("{\"annotations\": {\n  \"io.kubernetes.cri.container-type\" : \"sandbox\"}}", Role::Sandbox),
+            (r#"{"annotations":{"io.kubernetes.cri.container-type":"container"}}"#, Role::Member),
+            (r#"{"env":["A=\"io.kubernetes.cri.container-type\":\"sandbox\""]}"#, Role::Alone),
+            (r#"{"annotations":{"io.kubernetes.cri.container-type"#, Role::Alone),
+            ("{}", Role::Alone),
         ] {
             folder.write("config.json", config);
-            assert_eq!(is_sandbox(folder.path()), expected, "{config}");
+            assert_eq!(role(folder.path()), expected, "{config}");
         }
     }
 }

@@ -182,10 +182,12 @@ impl Drop for Conn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::Record;
     use crate::flags::Flags;
     use crate::request::task_request;
     use crate::testing::Folder;
     use crate::wire;
+    use crate::worker::Workers;
     use std::ffi::OsString;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
@@ -200,15 +202,24 @@ mod tests {
 
     impl Bench {
         fn new(flags: &[&str], worker: bool) -> Self {
+            Self::with(flags, worker, false)
+        }
+
+        fn with(flags: &[&str], worker: bool, bridge: bool) -> Self {
             let folder = Folder::new();
             let socket = folder.path().join("delegate.sock");
             let listener = UnixListener::bind(&socket).unwrap();
-            let args = ["relay", "-namespace", "ns", "-delegate", socket.to_str().unwrap()];
+            let args = ["relay", "-namespace", "ns"];
             let args: Vec<_> = args.iter().chain(flags).map(OsString::from).collect();
-            let mut relay = Relay::new(&Flags::parse(&args));
+            let parsed = Flags::parse(&args);
+            let mut workers = Workers::new(&parsed);
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fake-worker");
-            relay.workers = if worker { vec![script] } else { Vec::new() };
-            let relay = Arc::new(relay);
+            workers.places = if worker { vec![script] } else { Vec::new() };
+            if parsed.ahead {
+                workers.start_ahead("c1", folder.path());
+            }
+            let record = Record { delegate: socket.clone(), version: 2, relay: "/none".into() };
+            let relay = Arc::new(Relay::new(&parsed, record, bridge, workers));
             let (client, ours) = UnixStream::pair().unwrap();
             open(&relay, ours).unwrap();
             let (delegate, _) = listener.accept().unwrap();
@@ -301,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_bridge_changes_one_byte() {
-        let bench = Bench::new(&["-bridge"], false);
+        let bench = Bench::with(&[], false, true);
         bench.request(1, "State", b"\x0a\x02c1", 5);
         assert_eq!(bench.received(), (1, task_request(3, "State", b"\x0a\x02c1", 5)));
     }
@@ -345,11 +356,26 @@ mod tests {
 
     #[test]
     fn a_create_that_is_left_goes_on_unchanged() {
-        let bench = Bench::new(&[], true);
-        bench.folder.write("answer", "L");
-        bench.folder.write("go", "");
-        bench.hold(0);
-        assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+        for ahead in [[].as_slice(), &["-ahead"]] {
+            let bench = Bench::new(ahead, true);
+            bench.folder.write("answer", "L");
+            bench.folder.write("go", "");
+            bench.hold(0);
+            assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+            // One worker, whether it came ahead or not.
+            assert_eq!(std::fs::read_to_string(bench.folder.path().join("started")).unwrap(), "create\n");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_came_ahead_of_a_restore_is_dismissed() {
+        let bench = Bench::new(&["-ahead"], true);
+        wait_for(&bench.folder.path().join("started"));
+        let mut create = bench.create();
+        wire::put_bytes(&mut create, 8, b"/checkpoint");
+        bench.request(1, "Create", &create, 0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &create, 0)));
+        assert!(!bench.folder.path().join("asked").exists());
     }
 
     #[test]

@@ -33,16 +33,10 @@ pub(crate) struct Flags {
     pub(crate) id: String,
     pub(crate) bundle: String,
     pub(crate) debug: bool,
-    /// Internal: the address of the delegate.
-    pub(crate) delegate: String,
-    /// Internal: our own address.
-    pub(crate) relay: String,
-    /// Internal: the version of the task service that the delegate speaks.
-    pub(crate) delegate_version: u32,
-    /// Internal: containerd speaks version 2 while the delegate speaks 3.
-    pub(crate) bridge: bool,
     /// Internal: the delegate wants runc's options.
     pub(crate) convert: bool,
+    /// Internal: a worker is to look at the container before its Create comes.
+    pub(crate) ahead: bool,
 }
 
 impl Flags {
@@ -67,9 +61,6 @@ impl Flags {
             }
             if let Some(slot) = flags.text(name) {
                 *slot = inline.or_else(|| rest.next().map(|v| v.to_string_lossy().into_owned())).unwrap_or_default();
-            } else if name == "delegate-version" {
-                let value = inline.or_else(|| rest.next().map(|v| v.to_string_lossy().into_owned()));
-                flags.delegate_version = value.and_then(|v| v.parse().ok()).unwrap_or(2);
             }
         }
         if argv.len() <= 1 {
@@ -89,11 +80,8 @@ impl Flags {
             id: String::new(),
             bundle: String::new(),
             debug: false,
-            delegate: String::new(),
-            relay: String::new(),
-            delegate_version: 2,
-            bridge: false,
             convert: false,
+            ahead: false,
         }
     }
 
@@ -102,8 +90,8 @@ impl Flags {
         let on = !matches!(value, Some("false" | "0" | "f" | "F" | "FALSE" | "False"));
         match name {
             "debug" => self.debug = on,
-            "bridge" => self.bridge = on,
             "convert" => self.convert = on,
+            "ahead" => self.ahead = on,
             "v" | "version" if on => self.action = Action::Version,
             "info" if on => self.action = Action::Info,
             "h" | "help" if on => self.action = Action::Help,
@@ -120,8 +108,6 @@ impl Flags {
             "publish-binary" => &mut self.publish_binary,
             "id" => &mut self.id,
             "bundle" => &mut self.bundle,
-            "delegate" => &mut self.delegate,
-            "relay" => &mut self.relay,
             _ => return None,
         })
     }

@@ -5,18 +5,18 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
+use crate::bundle::{self, Role};
 use crate::conn::{Conn, lock};
 use crate::frame::{self, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, Frame};
+use crate::log;
 use crate::options::{self, Converted};
 use crate::request::{self, Create, Request};
-use crate::worker::{self, Answer, Worker};
-use crate::{bundle, log};
+use crate::worker::{Answer, Worker};
 
 /// Stack of the thread that waits, in bytes.
 const STACK: usize = 128 << 10;
@@ -149,18 +149,13 @@ fn convert(conn: &Conn, frame: Frame) -> Frame {
     }
 }
 
-/// Starts the worker for a Create that bestfit has business with.
+/// Finds the worker for a Create that bestfit has business with.
 fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>, Option<Instant>, Instant, Worker)> {
     let relay = &conn.relay;
-    if create.restores || bundle::is_sandbox(Path::new(create.bundle)) {
+    if create.restores || bundle::role(Path::new(create.bundle)) == Role::Sandbox {
+        relay.workers.dismiss(create.id);
         return None;
     }
-    let Some(program) = worker::find(&relay.workers) else {
-        if !relay.missed_worker.swap(true, Ordering::Relaxed) {
-            log::info("bestfit-worker is not installed: images stay as containerd chose them");
-        }
-        return None;
-    };
     let now = Instant::now();
     let deadline = (request.timeout > 0).then(|| now + Duration::from_nanos(request.timeout));
     let limit = match deadline.map(|deadline| deadline - now) {
@@ -169,17 +164,12 @@ fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>
         Some(left) => now + left / 2,
     };
     let hold = relay.holds.add(create.id, conn.number)?;
-    match Worker::start(program, relay, create, deadline) {
-        Ok(worker) => {
-            hold.watch(&worker);
-            Some((hold, deadline, limit, worker))
-        }
-        Err(error) => {
-            log::warn(&format!("{}: {error}: the image stays as containerd chose it", program.display()));
-            relay.holds.remove(&hold);
-            None
-        }
-    }
+    let Some(worker) = relay.workers.take(create) else {
+        relay.holds.remove(&hold);
+        return None;
+    };
+    hold.watch(&worker);
+    Some((hold, deadline, limit, worker))
 }
 
 /// Runs a job in a thread, or here where there can be no thread.
@@ -201,7 +191,7 @@ fn wait_aside(job: Job) {
 fn finish(job: Job) {
     let Job { conn, hold, frame, deadline, limit, mut worker } = job;
     let answer = match Request::parse(frame.payload()) {
-        Ok(request) => worker.ask(request.payload, limit),
+        Ok(request) => worker.ask(request.payload, deadline, limit),
         Err(_) => None,
     };
     let answer = answer.unwrap_or_else(|| {
@@ -220,7 +210,7 @@ fn finish(job: Job) {
 fn recovered(conn: &Conn, frame: &Frame) -> Answer {
     let request = Request::parse(frame.payload()).ok();
     let create = request.and_then(|request| Create::parse(request.payload).ok());
-    create.map_or(Answer::Leave, |create| Worker::recover(&conn.relay, &create))
+    create.map_or(Answer::Leave, |create| conn.relay.workers.recover(&create))
 }
 
 fn conclude(

@@ -1,6 +1,6 @@
 //! `containerd-shim-bestfit-v1`: stands between containerd and the stock shim, and looks at Create.
 //!
-//! containerd ─ `start` ▶ [`start`] ─ runs the delegate's `start`, leaves [`serve`] behind, answers with its address
+//! containerd ─ `start` ▶ [`start`] ─ [`leave`]s [`serve`] behind, runs the delegate's `start`, answers with the address
 //! containerd ─ frames ▶ [`serve`] ▶ [`conn`] (ids rewritten) ─▶ delegate; a Create waits in [`hold`] for the [`worker`]
 //! containerd ─ `delete` ▶ [`delete`] ─ ends a delegate that lost its relay, then becomes the delegate's `delete`
 //!
@@ -19,6 +19,7 @@ mod delete;
 mod flags;
 mod frame;
 mod hold;
+mod leave;
 mod log;
 mod options;
 mod reply;

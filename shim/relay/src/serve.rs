@@ -1,23 +1,27 @@
 //! Owns the relay's life: it takes connections for the delegate until the delegate is gone.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::bundle::Record;
 use crate::conn;
 use crate::flags::Flags;
 use crate::hold::Holds;
-use crate::{log, socket, sys, worker};
+use crate::socket::Bound;
+use crate::worker::Workers;
+use crate::{log, socket, sys};
 
 /// More connections than containerd makes for the largest pod; each costs two small threads.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// The longest orders, in bytes: two paths of sockets and two words.
+const MAX_ORDERS: u64 = 1024;
 /// How long a delegate that closed its connections may take to exit.
 const DELEGATE_EXITS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -25,10 +29,6 @@ const DELEGATE_EXITS_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) record: Record,
-    pub(crate) namespace: String,
-    /// containerd's gRPC address.
-    pub(crate) address: String,
-    pub(crate) profile: String,
     /// containerd speaks task version 2 and the delegate 3.
     pub(crate) bridge: bool,
     /// The delegate wants runc's options.
@@ -38,35 +38,47 @@ pub(crate) struct Relay {
     pub(crate) open: AtomicUsize,
     /// Connections that were taken so far.
     pub(crate) taken: AtomicU64,
-    /// Where the worker may be installed.
-    pub(crate) workers: Vec<PathBuf>,
-    pub(crate) missed_worker: AtomicBool,
+    pub(crate) workers: Workers,
 }
 
+/// What `start` says in the last line of its orders where versions differ.
+pub(crate) const BRIDGE: &str = "bridge";
+/// What it hears once clients can connect.
+pub(crate) const LISTENS: u8 = b'L';
+
 impl Relay {
-    pub(crate) fn new(flags: &Flags) -> Self {
-        let (delegate, relay) = (flags.delegate.clone().into(), flags.relay.clone().into());
+    pub(crate) fn new(flags: &Flags, record: Record, bridge: bool, workers: Workers) -> Self {
         Self {
-            record: Record { delegate, version: flags.delegate_version, relay },
-            namespace: flags.namespace.clone(),
-            address: flags.address.clone(),
-            profile: flags.profile(),
-            bridge: flags.bridge,
+            record,
+            bridge,
             convert: flags.convert,
             holds: Holds::default(),
             open: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
-            workers: worker::places(),
-            missed_worker: AtomicBool::new(false),
+            workers,
         }
     }
 }
 
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     sys::outlive_signals();
-    let relay = Arc::new(Relay::new(flags));
+    let workers = Workers::new(flags);
+    if flags.ahead
+        && let Ok(bundle) = std::env::current_dir()
+    {
+        workers.start_ahead(&flags.id, &bundle);
+    }
+    let (record, bridge, listener) = match told() {
+        Ok(Some(told)) => told,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            log::warn(&format!("there is no relay: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let relay = Arc::new(Relay::new(flags, record, bridge, workers));
     let identity = socket::identity(&relay.record.delegate);
-    let served = listener().and_then(|listener| serve(&relay, &listener));
+    let served = serve(&relay, &listener);
     let _ = std::fs::remove_file(&relay.record.relay);
     drain(&relay);
     // The delegate unlinks what the `address` file names, which is our socket; its own is left to us.
@@ -82,12 +94,21 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
-/// The listening socket that `start` passed as stdin.
-fn listener() -> io::Result<UnixListener> {
-    let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
-    listener.local_addr()?;
+/// Waits for what `start` says on stdin: for which delegate, and where to listen. None where there is nothing to do: the
+/// delegate did not start, or the relay of another container of the pod listens there.
+fn told() -> io::Result<Option<(Record, bool, UnixListener)>> {
+    let mut start = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut text = String::new();
+    Read::by_ref(&mut start).take(MAX_ORDERS).read_to_string(&mut text)?;
+    let Some(record) = Record::parse(&text) else { return Ok(None) };
+    let listener = match socket::bind(&record.relay)? {
+        Bound::Here(listener) => Some(listener),
+        Bound::Elsewhere => None,
+    };
+    start.write_all(&[LISTENS])?;
+    let Some(listener) = listener else { return Ok(None) };
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(Some((record, text.lines().nth(3) == Some(BRIDGE), listener)))
 }
 
 /// Takes connections until the delegate closes the one that watches it.

@@ -1,19 +1,16 @@
-//! Owns `start`: runs the delegate's, leaves a relay behind that listens for it, and answers with the relay's address.
+//! Owns `start`: leaves a relay behind, runs the delegate's `start`, and answers with the relay's address.
 //! containerd reads stdout and stderr of `start` as one, so on success nothing but the answer is written.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
-use crate::bundle::{self, Record};
+use crate::bundle::{self, Record, Role};
 use crate::delegate::{self, Delegate, Output};
 use crate::flags::Flags;
+use crate::leave::Left;
 use crate::reply::{Form, Reply};
-use crate::socket::{self, Bound};
-use crate::{bridge, log, options, reply, wire};
+use crate::{bridge, log, options, reply, socket, wire};
 
 /// Why there is no answer: the exit code and the text, both the delegate's where it failed.
 struct Failure {
@@ -57,6 +54,14 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
         false => stdin,
     };
     let told = Told { stdin, bootstrap };
+    let bundle = std::env::current_dir()?;
+    let cgroup = options::shim_cgroup(&told.stdin, told.bootstrap);
+    let leave = |ahead| Left::behind(flags, delegate.wants_runc_options, ahead, cgroup.as_deref());
+    let left = match bundle::role(&bundle) {
+        // Its pod's relay is there already, as a rule.
+        Role::Member => None,
+        role => Some(leave(role == Role::Alone)),
+    };
     let output = call(flags, &delegate, &told)?;
     let Some(reply) = Reply::parse(output.stdout.clone()) else {
         log::warn("the delegate's answer to start is not understood; it goes on as it is, without a relay");
@@ -70,7 +75,7 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
         return Ok(output.stdout);
     };
     let answer = Answer::choose(&reply, &told, flags);
-    match leave_relay(flags, &delegate, &told, &path, reply.version, &answer) {
+    match relayed(|| left.unwrap_or_else(|| leave(false)), &bundle, &path, reply.version, &answer) {
         Ok(address) => Ok(answer.with(&reply, &address)),
         Err(error) => {
             log::warn(&format!("there is no relay, containerd talks to the delegate: {error}"));
@@ -147,84 +152,23 @@ impl Answer {
 }
 
 /// Makes sure that a relay listens for the delegate, and says where.
-fn leave_relay(
-    flags: &Flags,
-    delegate: &Delegate,
-    told: &Told,
+fn relayed(
+    left: impl FnOnce() -> io::Result<Left>,
+    bundle: &Path,
     delegate_path: &Path,
     version: u32,
     answer: &Answer,
 ) -> io::Result<String> {
     let relay = socket::relay_path(delegate_path);
     let address = format!("unix://{}", relay.display());
-    if let Bound::Here(listener) = socket::bind(&relay)? {
-        let record = Record { delegate: delegate_path.to_owned(), version, relay: relay.clone() };
-        let mut command = serve_command(flags, &record, answer.bridges, delegate.wants_runc_options)?;
-        match spawn(&mut command, listener) {
-            Ok(pid) => settle(pid, options::shim_cgroup(&told.stdin, told.bootstrap)),
-            Err(error) => {
-                let _ = std::fs::remove_file(&relay);
-                return Err(error);
-            }
-        }
-    }
-    let bundle = std::env::current_dir()?;
     let record = Record { delegate: delegate_path.to_owned(), version, relay };
+    left()?.listen(&record, answer.bridges)?;
     let written =
-        record.write(&bundle).and_then(|()| bundle::replace_address(&bundle, &address, answer.form == Form::Plain));
+        record.write(bundle).and_then(|()| bundle::replace_address(bundle, &address, answer.form == Form::Plain));
     if let Err(error) = written {
         log::warn(&format!("the bundle does not say where the relay listens: {error}"));
     }
     Ok(address)
-}
-
-/// This program again, as the relay. The arguments are for people who look at the list of processes, too.
-fn serve_command(flags: &Flags, record: &Record, bridges: bool, convert: bool) -> io::Result<Command> {
-    let own = std::env::current_exe().ok().filter(|path| path.is_file()).unwrap_or_else(|| "/proc/self/exe".into());
-    let mut command = Command::new(own);
-    command.arg0(&flags.program);
-    command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
-    command.arg("-relay").arg(&record.relay).arg("-delegate").arg(&record.delegate);
-    command.arg("-delegate-version").arg(record.version.to_string());
-    if bridges {
-        command.arg("-bridge");
-    }
-    if convert {
-        command.arg("-convert");
-    }
-    command.arg("serve");
-    Ok(command)
-}
-
-/// Starts the relay, which finds its listening socket as stdin: clients can connect from now on.
-fn spawn(command: &mut Command, listener: UnixListener) -> io::Result<u32> {
-    command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    command.spawn().map(|child| child.id())
-}
-
-/// Gives the relay the place among processes that the delegate gives its own: killed for memory just before containerd
-/// would be, and in the cgroup that the options name. Where that is not permitted, it is as it is.
-fn settle(pid: u32, cgroup: Option<String>) {
-    let parent = format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id());
-    let score = std::fs::read_to_string(parent).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if let Some(score) = score {
-        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), (score + 1).min(1000).to_string());
-    }
-    let Some(cgroup) = cgroup else { return };
-    let root = Path::new("/sys/fs/cgroup");
-    let below = cgroup.trim_start_matches('/');
-    let unified = root.join("cgroup.controllers").exists();
-    let hierarchies: Vec<_> = match std::fs::read_dir(root) {
-        Ok(entries) if !unified => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        _ => vec![root.to_owned()],
-    };
-    let joined = hierarchies.iter().filter(|hierarchy| {
-        let file = hierarchy.join(below).join("cgroup.procs");
-        file.exists() && std::fs::write(file, pid.to_string()).is_ok()
-    });
-    if joined.count() == 0 {
-        log::warn(&format!("the relay did not join the cgroup {cgroup}"));
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Owns the conversation with `bestfit-worker`, which decides about a Create and applies the decision.
 //!
-//! One socket is the worker's stdin and stdout. All lengths are u32, big endian.
+//! One socket is the worker's stdin and stdout. All lengths are u32, big endian. A worker may be started before its Create
+//! comes: it looks, and changes nothing until it has the request.
 //!
-//! - relay → worker: length, then the encoded CreateTaskRequest as it would go on to the delegate
+//! - relay → worker: the nanoseconds that the request has (u64, big endian; 0 where there is no limit), length, then the
+//!   encoded CreateTaskRequest as it would go on to the delegate
 //! - worker → relay, once: `L` leave it | `M` length, encoded `rootfs` fields | `D` length, text: deny, with the reason
 //! - relay → worker: `A` it goes on (or is denied) as you said | `R`, or the end of the stream: it does not, roll back
 //!
 //! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved.
 //!
-//! The worker may go on in the background after that. `BESTFIT_DEADLINE_NS` holds the time that the request has, in
-//! nanoseconds, where it has a limit. On SIGTERM the worker exits; recover rolls back.
+//! The worker may go on in the background after that. On SIGTERM it exits; recover rolls back.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -18,11 +19,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::request;
-use crate::serve::Relay;
-use crate::sys;
+use crate::conn::lock;
+use crate::flags::Flags;
+use crate::{log, request, sys};
 
 const NAME: &str = "bestfit-worker";
 /// Where the worker is installed if not beside this program.
@@ -54,71 +57,115 @@ pub(crate) struct Worker {
     stopped: bool,
 }
 
-/// Where the worker is looked for: beside this program, then where packages put it.
-pub(crate) fn places() -> Vec<PathBuf> {
-    let own = std::env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent);
-    beside.into_iter().chain(FOLDERS.map(Path::new)).map(|folder| folder.join(NAME)).collect()
+/// The workers of a relay: what each is told, where the program is, and the one that was started ahead.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    /// Where the program may be installed.
+    pub(crate) places: Vec<PathBuf>,
+    namespace: String,
+    /// containerd's gRPC address.
+    address: String,
+    profile: String,
+    missed: AtomicBool,
+    /// The worker that already looks at the container of this id.
+    ahead: Mutex<Option<(String, Worker)>>,
 }
 
-/// The installed worker; looked up for each Create, as it may be installed or removed at any time.
-pub(crate) fn find(places: &[PathBuf]) -> Option<&Path> {
-    places.iter().map(PathBuf::as_path).find(|path| fs::metadata(path).is_ok_and(|meta| meta.is_file()))
-}
+impl Workers {
+    /// Looks beside this program, then where packages put it.
+    pub(crate) fn new(flags: &Flags) -> Self {
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent);
+        let places = beside.into_iter().chain(FOLDERS.map(Path::new)).map(|folder| folder.join(NAME)).collect();
+        Self {
+            places,
+            namespace: flags.namespace.clone(),
+            address: flags.address.clone(),
+            profile: flags.profile(),
+            missed: AtomicBool::new(false),
+            ahead: Mutex::new(None),
+        }
+    }
 
-impl Worker {
-    /// Starts the worker for a Create; nothing is sent to it yet.
-    pub(crate) fn start(
-        program: &Path,
-        relay: &Relay,
-        create: &request::Create,
-        deadline: Option<Instant>,
-    ) -> io::Result<Self> {
-        Self::spawn("create", program, relay, create, deadline)
+    /// Starts the worker for a Create that is still to come. It changes nothing before it has the request.
+    pub(crate) fn start_ahead(&self, id: &str, bundle: &Path) {
+        if let Some(worker) = bundle.to_str().and_then(|bundle| self.start(id, bundle)) {
+            *lock(&self.ahead) = Some((id.to_owned(), worker));
+        }
+    }
+
+    /// The worker for a Create: the one that was started ahead, or a new one.
+    pub(crate) fn take(&self, create: &request::Create) -> Option<Worker> {
+        self.take_ahead(create.id).or_else(|| self.start(create.id, create.bundle))
+    }
+
+    /// Ends a worker that was started for a Create with which bestfit has no business.
+    pub(crate) fn dismiss(&self, id: &str) {
+        if let Some(mut worker) = self.take_ahead(id) {
+            worker.stop();
+        }
+    }
+
+    fn take_ahead(&self, id: &str) -> Option<Worker> {
+        lock(&self.ahead).take_if(|(other, _)| other == id).map(|(_, worker)| worker)
     }
 
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
     /// it.
-    pub(crate) fn recover(relay: &Relay, create: &request::Create) -> Answer {
-        let Some(program) = find(&relay.workers) else { return Answer::Leave };
-        let Ok(mut worker) = Self::spawn("recover", program, relay, create, None) else { return Answer::Leave };
-        let answer = worker.ask(&[], Instant::now() + RECOVER_WITHIN);
+    pub(crate) fn recover(&self, create: &request::Create) -> Answer {
+        let Some(program) = self.find() else { return Answer::Leave };
+        let Ok(mut worker) = self.spawn("recover", program, create.id, create.bundle) else { return Answer::Leave };
+        let answer = worker.ask(&[], None, Instant::now() + RECOVER_WITHIN);
         worker.stop();
         answer.unwrap_or_else(|| {
             Answer::Deny("bestfit: a worker died, and what it left could not be put back".to_owned())
         })
     }
 
-    fn spawn(
-        what: &str,
-        program: &Path,
-        relay: &Relay,
-        create: &request::Create,
-        deadline: Option<Instant>,
-    ) -> io::Result<Self> {
-        let (socket, other) = UnixStream::pair()?;
-        let mut command = Command::new(program);
-        command.args([what, "--namespace", &relay.namespace, "--address", &relay.address]);
-        command.args(["--id", create.id, "--bundle", create.bundle, "--runtime", &relay.profile]);
-        command.stdin(OwnedFd::from(other.try_clone()?)).stdout(OwnedFd::from(other)).stderr(Stdio::null());
-        command.env_remove("BESTFIT_DEADLINE_NS").current_dir("/");
-        if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            command.env("BESTFIT_DEADLINE_NS", left.as_nanos().to_string());
+    /// The installed worker; looked up for each Create, as it may be installed or removed at any time.
+    fn find(&self) -> Option<&Path> {
+        let installed = |path: &&Path| fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        let found = self.places.iter().map(PathBuf::as_path).find(installed);
+        if found.is_none() && !self.missed.swap(true, Ordering::Relaxed) {
+            log::info("bestfit-worker is not installed: images stay as containerd chose them");
         }
-        sys::own_session(&mut command);
-        Ok(Self { child: command.spawn()?, socket, stopped: false })
+        found
     }
 
+    fn start(&self, id: &str, bundle: &str) -> Option<Worker> {
+        let program = self.find()?;
+        let warn = |error| {
+            log::warn(&format!("{}: {error}: the image stays as containerd chose it", program.display()));
+        };
+        self.spawn("create", program, id, bundle).map_err(warn).ok()
+    }
+
+    fn spawn(&self, what: &str, program: &Path, id: &str, bundle: &str) -> io::Result<Worker> {
+        let (socket, other) = UnixStream::pair()?;
+        let mut command = Command::new(program);
+        command.args([what, "--namespace", &self.namespace, "--address", &self.address]);
+        command.args(["--id", id, "--bundle", bundle, "--runtime", &self.profile]);
+        command.stdin(OwnedFd::from(other.try_clone()?)).stdout(OwnedFd::from(other)).stderr(Stdio::null());
+        command.current_dir("/");
+        sys::own_session(&mut command);
+        Ok(Worker { child: command.spawn()?, socket, stopped: false })
+    }
+}
+
+impl Worker {
     /// A handle whose shutdown makes the worker roll back, from whichever thread.
     pub(crate) fn handle(&self) -> io::Result<UnixStream> {
         self.socket.try_clone()
     }
 
     /// Sends the request and waits for the answer; none where the worker is dead, silent past the limit, or talks nonsense.
-    pub(crate) fn ask(&mut self, create: &[u8], limit: Instant) -> Option<Answer> {
-        let left = limit.saturating_duration_since(Instant::now());
+    pub(crate) fn ask(&mut self, create: &[u8], deadline: Option<Instant>, limit: Instant) -> Option<Answer> {
+        let now = Instant::now();
+        let left = limit.saturating_duration_since(now);
         self.socket.set_write_timeout(Some(left.max(Duration::from_millis(1)))).ok()?;
+        let deadline = deadline.map(|deadline| deadline.saturating_duration_since(now).as_nanos());
+        let deadline = deadline.map_or(0, |left| u64::try_from(left).unwrap_or(u64::MAX).max(1));
+        self.socket.write_all(&deadline.to_be_bytes()).ok()?;
         self.socket.write_all(&u32::try_from(create.len()).ok()?.to_be_bytes()).ok()?;
         self.socket.write_all(create).ok()?;
         let [kind] = self.read_array(limit)?;

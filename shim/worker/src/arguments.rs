@@ -1,12 +1,9 @@
 //! Owns the command line, which only the relay and `bestfit ps` write.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use crate::create::Call;
 
-/// The remaining nanoseconds of the client's deadline.
-const DEADLINE: &str = "BESTFIT_DEADLINE_NS";
 /// containerd's own default socket.
 const ADDRESS: &str = "/run/containerd/containerd.sock";
 
@@ -54,7 +51,6 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
             id: identifier(needed(id.clone(), "--id")?)?,
             bundle: PathBuf::from(needed(bundle.clone(), "--bundle")?),
             profile: runtime.clone().filter(|profile| !profile.is_empty()),
-            deadline: deadline(std::env::var(DEADLINE).ok().as_deref()),
         })
     };
     match command.as_str() {
@@ -71,11 +67,6 @@ fn identifier(name: String) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let sound = name.len() <= 76 && name.chars().all(good) && !name.starts_with('.');
     if sound { Ok(name) } else { Err(format!("{name:?} is no containerd identifier")) }
-}
-
-fn deadline(nanoseconds: Option<&str>) -> Option<Instant> {
-    let left: u64 = nanoseconds?.parse().ok()?;
-    Instant::now().checked_add(Duration::from_nanos(left))
 }
 
 #[cfg(test)]
@@ -101,12 +92,5 @@ mod tests {
         assert_eq!(parsed("create --id").unwrap_err(), "--id without a value");
         assert_eq!(parsed("create --what x").unwrap_err(), "unknown argument \"--what\"");
         assert!(matches!(parsed("list --json"), Ok(Command::List { .. })));
-    }
-
-    #[test]
-    fn a_deadline_is_nanoseconds_from_now() {
-        assert!(deadline(Some("1000000000")).unwrap() > Instant::now());
-        assert_eq!(deadline(Some("x")), None);
-        assert_eq!(deadline(None), None);
     }
 }

@@ -18,6 +18,9 @@ use crate::image::{Descriptor, ImageConfig, ImageError, Manifest};
 /// The entry could not be brought in.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BringError {
+    /// Something would have to be written, and there is no lease for it.
+    #[error("not all of it is on this node")]
+    Missing,
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error("fetching {digest}: {cause}")]
@@ -52,11 +55,16 @@ pub(crate) struct Bringer<'a> {
     pub(crate) containerd: &'a Containerd,
     /// Where missing bytes come from.
     pub(crate) decider: &'a mut Decider,
-    /// Tells this worker's writes and snapshots from any other's.
-    pub(crate) worker: &'a str,
+    /// Tells this worker's writes and snapshots from any other's; None where nothing may be written.
+    pub(crate) worker: Option<&'a str>,
 }
 
-impl Bringer<'_> {
+impl<'a> Bringer<'a> {
+    /// The name to write under.
+    pub(crate) fn writes(&self) -> Result<&'a str, BringError> {
+        self.worker.ok_or(BringError::Missing)
+    }
+
     /// Reads manifest and config of an entry, fetching what is missing.
     pub(crate) async fn describe(
         &mut self,
@@ -78,6 +86,7 @@ impl Bringer<'_> {
     pub(crate) async fn unpack(&mut self, described: &Described, snapshotter: &str) -> Result<(), BringError> {
         let missing = self.missing_from(described, snapshotter).await?;
         for at in missing..described.chain.len() {
+            self.writes()?;
             let layer = &described.manifest.layers[at];
             self.bring(layer.digest, layer.size, false).await?;
             let parent = at.checked_sub(1).map_or("", |below| described.chain[below].as_str());
@@ -107,7 +116,7 @@ impl Bringer<'_> {
         chain: &str,
         snapshotter: &str,
     ) -> Result<(), BringError> {
-        let key = format!("extract-{}-{chain}", self.worker);
+        let key = format!("extract-{}-{chain}", self.writes()?);
         let mounts = match self.containerd.prepare(snapshotter, &key, parent, HashMap::new()).await {
             Err(error) if error.is_already_exists() => {
                 // A retry of this very worker: start from nothing.
@@ -150,6 +159,10 @@ impl Bringer<'_> {
         if size > MAX_DOCUMENT {
             return Err(BringError::TooLarge { what, digest, size });
         }
+        match self.containerd.document(&digest).await {
+            Err(error) if error.is_not_found() => {}
+            read => return Ok(read?),
+        }
         self.bring(digest, size, manifest).await?;
         Ok(self.containerd.document(&digest).await?)
     }
@@ -159,12 +172,12 @@ impl Bringer<'_> {
         if self.containerd.content_labels(&digest).await?.is_some() {
             return Ok(());
         }
+        let reference = format!("bestfit-{}-{digest}", self.writes()?);
         let fetch = |cause| BringError::Fetch { digest, cause };
         self.decider.fetch(&Fetch { digest, size, manifest }).await.map_err(fetch)?;
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         let mut client = self.containerd.content_client();
         let write = client.write(self.containerd.wrap(ReceiverStream::new(receiver)));
-        let reference = format!("bestfit-{}-{digest}", self.worker);
         let feed = feed(self.decider, sender, &reference, digest, size);
         // Both sides run until both are done: a refused write ends the feed, because nobody takes its chunks.
         let (written, fed) = tokio::join!(async { finish(write.await).await }, feed);
@@ -188,13 +201,18 @@ impl Bringer<'_> {
         for (at, layer) in manifest.layers.iter().enumerate() {
             labels.insert(format!("containerd.io/gc.ref.content.l.{at}"), layer.digest.to_string());
         }
-        self.label(entry.digest, labels).await?;
         let unpacked =
             HashMap::from([(format!("containerd.io/gc.ref.snapshot.{snapshotter}"), described.top().to_owned())]);
-        self.label(manifest.config.digest, unpacked).await?;
-        let known = self.containerd.content_labels(&index).await?.unwrap_or_default();
+        let (of_entry, of_config, known) = tokio::join!(
+            self.label(entry.digest, labels),
+            self.label(manifest.config.digest, unpacked),
+            self.containerd.content_labels(&index)
+        );
+        of_entry.and(of_config)?;
+        let known = known?.unwrap_or_default();
         let target = entry.digest.to_string();
         if !known.iter().any(|(key, value)| key.starts_with("containerd.io/gc.ref.content") && *value == target) {
+            self.writes()?;
             let label = format!("containerd.io/gc.ref.content.bestfit.{}", entry.position);
             self.containerd.label_content(&index, HashMap::from([(label, target)])).await?;
         }
@@ -206,6 +224,7 @@ impl Bringer<'_> {
         let known = self.containerd.content_labels(&digest).await?.unwrap_or_default();
         labels.retain(|key, value| known.get(key) != Some(value));
         if !labels.is_empty() {
+            self.writes()?;
             self.containerd.label_content(&digest, labels).await?;
         }
         Ok(())

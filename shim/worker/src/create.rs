@@ -1,12 +1,14 @@
 //! Owns the order of one create: configuration → subject → decision → content → plan → re-basing → answer → record. Each
-//! step may end it; then the container runs as containerd made it, and the record says why.
+//! step may end it; then the container runs as containerd made it, and the record says why. All that changes nothing may
+//! happen before the request comes, while the delegate still starts.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Config, Location, Mode, PullDeadline};
 use bestfit_hostprobe::{HostRoot, host_platform, probe};
-use bestfit_selector::decision::{Decision, Outcome};
+use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
@@ -14,6 +16,7 @@ use bestfit_selector::platform::candidates;
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
 use prost::Message;
+use tokio::task::JoinHandle;
 
 use crate::bundle::Bundle;
 use crate::containerd::Containerd;
@@ -21,7 +24,7 @@ use crate::decider::Decider;
 use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
-use crate::relay::Relay;
+use crate::relay::{Asked, Relay};
 use crate::request::{CreateTaskRequest, Reply};
 use crate::subject::{Leave, Subject, identify};
 use crate::swap;
@@ -34,10 +37,10 @@ pub(crate) struct Call {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     pub(crate) profile: Option<String>,
-    /// When the client of the create stops waiting.
-    pub(crate) deadline: Option<Instant>,
 }
 
+/// How long preparing may go on after the request has come: the steps have shorter limits of their own.
+const PREPARED_WITHIN: Duration = Duration::from_secs(60);
 const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// Runs one create to its end. The answer is out long before where something goes on in the background.
@@ -70,9 +73,10 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         }
         Mode::Observe | Mode::Select => {}
     }
-    let mut create = Create { call, config: &config, bundle: &bundle, mode, story: &mut story };
+    let mut create = Create { call, config: &config, bundle: &bundle, mode, story: &mut story, deadline: None };
     let (reply, priority) = match create.run(relay).await {
         Ok(()) => (Reply::Leave, Priority::Info),
+        Err(End::GivenUp) => return,
         Err(End::Leave(priority, why)) => {
             story.leave(why);
             (Reply::Leave, priority)
@@ -102,6 +106,8 @@ pub(crate) enum End {
     Failed(String),
     /// The policy refuses the container.
     Deny(String),
+    /// The relay hung up before there was a Create.
+    GivenUp,
 }
 
 impl From<Leave> for End {
@@ -122,44 +128,119 @@ pub(crate) struct Create<'a> {
     pub(crate) bundle: &'a Bundle,
     pub(crate) mode: Mode,
     pub(crate) story: &'a mut Story,
+    /// When the client of the create stops waiting; known once the request is there.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// What can be known before the request is there.
+struct Prepared {
+    containerd: Containerd,
+    subject: Subject,
+    /// Not yet where the create is only observed: what holds up nobody need not be done ahead.
+    decided: Option<Decided>,
+}
+
+/// A decision, the process that made it and brings content, and the entry that needs no bringing.
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    pub(crate) decider: Decider,
+    pub(crate) ready: Option<swap::Ready>,
 }
 
 impl Create<'_> {
     async fn run(&mut self, relay: &mut Relay) -> Result<(), End> {
-        let request = relay.request().await.map_err(|error| End::Failed(format!("the request: {error}")))?;
-        let request =
-            CreateTaskRequest::decode(&request[..]).map_err(|error| End::Failed(format!("the request: {error}")))?;
         let root = HostRoot::running();
         let host = host_platform(&root);
         // The probe reads files while containerd is asked.
-        let probing = tokio::task::spawn_blocking(move || probe(&root));
+        let mut probing = tokio::task::spawn_blocking(move || probe(&root));
+        let (prepared, asked, waited) = self.prepare_and_wait(relay, &host, &mut probing).await?;
+        self.story.waited(waited);
+        self.deadline = asked.deadline;
+        let request = CreateTaskRequest::decode(&asked.request[..])
+            .map_err(|error| End::Failed(format!("the request: {error}")))?;
         if let Some(end) = self.put_back(relay).await {
             return Err(end);
         }
-        for finished in rebase::recover(&self.config.state, self.call).await {
-            log::say(&finished, Priority::Warning, None);
-        }
-        let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
-        let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
-        let subject = identify(&containerd, &request, self.bundle, &host).await?;
-        self.story.subject(&subject);
+        let Prepared { containerd, mut subject, decided } = prepared?;
+        subject.confirm(request)?;
         let observing = self.mode == Mode::Observe;
         if observing {
             // What is only observed holds up nobody; before this, the delegate would have written to the snapshot.
             relay.answer(&Reply::Leave).await;
         }
-        let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
-        let (decision, mut decider) = self.decide(&subject, facts, host).await?;
-        match decision.outcome {
+        let decided = match decided {
+            Some(decided) => decided,
+            None => self.decided(&containerd, &subject, &mut probing, &host).await?,
+        };
+        match decided.decision.outcome {
             Outcome::Default => Ok(()),
             Outcome::Deny if observing => Ok(()),
-            Outcome::Deny => Err(End::Deny(decision.why)),
+            Outcome::Deny => Err(End::Deny(decided.decision.why)),
             Outcome::Swap if observing => {
-                self.story.applied(Applied::Observed, decision.preferred.first().copied());
+                self.story.applied(Applied::Observed, decided.decision.preferred.first().copied());
                 Ok(())
             }
-            Outcome::Swap => swap::swap(self, relay, &containerd, &subject, &decision, &mut decider).await,
+            Outcome::Swap => swap::swap(self, relay, &containerd, &subject, decided).await,
         }
+    }
+
+    /// Prepares while the request is on its way, with no more time than the request leaves; says how long there was nothing to
+    /// do but to wait for it.
+    async fn prepare_and_wait(
+        &mut self,
+        relay: &mut Relay,
+        host: &HostPlatform,
+        probing: &mut JoinHandle<Facts>,
+    ) -> Result<(Result<Prepared, End>, Asked, Duration), End> {
+        let mut asking = pin!(relay.request());
+        let mut preparing = pin!(self.prepare(host, probing));
+        let (prepared, asked, waited) = tokio::select! {
+            prepared = &mut preparing => {
+                let ready = Instant::now();
+                let asked = asking.await;
+                (Some(prepared), asked, ready.elapsed())
+            }
+            asked = &mut asking => (None, asked, Duration::ZERO),
+        };
+        let asked = asked.map_err(|error| End::Failed(format!("the request: {error}")))?.ok_or(End::GivenUp)?;
+        if let Some(prepared) = prepared {
+            return Ok((prepared, asked, waited));
+        }
+        let limit = before(asked.deadline, PREPARED_WITHIN);
+        let late = |_| Err(End::Failed(format!("no decision within {limit:?}")));
+        let prepared = tokio::time::timeout(limit, preparing).await.unwrap_or_else(late);
+        Ok((prepared, asked, waited))
+    }
+
+    async fn prepare(&mut self, host: &HostPlatform, probing: &mut JoinHandle<Facts>) -> Result<Prepared, End> {
+        for finished in rebase::recover(&self.config.state, self.call).await {
+            log::say(&finished, Priority::Warning, None);
+        }
+        let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
+        let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
+        let subject = identify(&containerd, &self.call.id, self.bundle, host).await?;
+        self.story.subject(&subject);
+        let decided = match self.mode {
+            Mode::Select => Some(self.decided(&containerd, &subject, probing, host).await?),
+            Mode::Observe | Mode::Off => None,
+        };
+        Ok(Prepared { containerd, subject, decided })
+    }
+
+    async fn decided(
+        &mut self,
+        containerd: &Containerd,
+        subject: &Subject,
+        probing: &mut JoinHandle<Facts>,
+        host: &HostPlatform,
+    ) -> Result<Decided, End> {
+        let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
+        let (decision, mut decider) = self.decide(subject, facts, host.clone()).await?;
+        let ready = match (decision.outcome, self.mode) {
+            (Outcome::Swap, Mode::Select) => swap::ready_here(self, containerd, subject, &decision, &mut decider).await,
+            _ => None,
+        };
+        Ok(Decided { decision, decider, ready })
     }
 
     /// A worker for this very container died before: its snapshot may lie in a new directory once it is put back.
@@ -181,7 +262,7 @@ impl Create<'_> {
         &mut self,
         subject: &Subject,
         facts: Facts,
-        host: bestfit_selector::decision::HostPlatform,
+        host: HostPlatform,
     ) -> Result<(Decision, Decider), End> {
         let deadline = self.within(self.config.selection.decision_deadline);
         let turn = Instant::now();
@@ -209,13 +290,7 @@ impl Create<'_> {
         Ok((answer.decision, decider))
     }
 
-    fn ask(
-        &self,
-        subject: &Subject,
-        facts: Facts,
-        host: bestfit_selector::decision::HostPlatform,
-        deadline: Duration,
-    ) -> Ask {
+    fn ask(&self, subject: &Subject, facts: Facts, host: HostPlatform, deadline: Duration) -> Ask {
         let registries = &self.config.registries;
         Ask {
             reference: subject.reference.clone(),
@@ -235,14 +310,9 @@ impl Create<'_> {
         }
     }
 
-    /// The time a step may take: its own limit, and what the client's deadline leaves: two seconds for the delegate, after
-    /// which the relay gives up, and two more to put things back.
+    /// The time a step may take: its own limit, and what the client's deadline leaves once it is known.
     pub(crate) fn within(&self, limit: Duration) -> Duration {
-        let left = self
-            .call
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()).saturating_sub(Duration::from_secs(4)));
-        left.map_or(limit, |left| left.min(limit))
+        before(self.deadline, limit)
     }
 
     /// The time that bringing content in may take.
@@ -283,6 +353,13 @@ impl Create<'_> {
         }
         Some(file)
     }
+}
+
+/// The shorter of a limit and what a deadline leaves: two seconds are for the delegate, after which the relay gives up, and
+/// two more to put things back.
+fn before(deadline: Option<Instant>, limit: Duration) -> Duration {
+    let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+    deadline.map_or(limit, |deadline| left(deadline).saturating_sub(Duration::from_secs(4)).min(limit))
 }
 
 /// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, and the default

@@ -56,7 +56,7 @@ pub(crate) struct Journal {
     pub(crate) created_at: (i64, i32),
     /// SELinux contexts that the client had put on the mounts.
     pub(crate) contexts: Vec<String>,
-    /// The lease to give back.
+    /// The lease to give back; empty where none was taken.
     pub(crate) lease: String,
     /// The worker that wrote this, and when that process started (ticks since boot): pids come back.
     pub(crate) pid: u32,
@@ -233,7 +233,9 @@ async fn undo(file: &Path, journal: Journal) -> Result<Option<Vec<Mount>>, Rebas
     let _claim = claim.map_err(|cause| RebaseError::Journal { path: file.to_owned(), cause })?;
     let containerd = Containerd::connect(&journal.address, &journal.namespace).await?;
     let mounts = journal.undo(&containerd).await?;
-    let _ = containerd.with_lease(&journal.lease).release().await;
+    if !journal.lease.is_empty() {
+        let _ = containerd.with_lease(&journal.lease).release().await;
+    }
     let _ = fs::remove_file(file);
     Ok(mounts.map(|mounts| with_context_of(mounts, &journal.old_mounts())))
 }

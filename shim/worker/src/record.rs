@@ -15,6 +15,8 @@ use crate::subject::Subject;
 /// What happened so far.
 pub(crate) struct Story {
     started: Instant,
+    /// Time in which there was nothing to do but to wait for the request.
+    waited: Duration,
     record: Record,
 }
 
@@ -24,7 +26,7 @@ impl Story {
         record.namespace = Some(namespace.to_owned());
         record.container = Some(container.to_owned());
         record.applied = Some(Applied::Default);
-        Self { started: Instant::now(), record }
+        Self { started: Instant::now(), waited: Duration::ZERO, record }
     }
 
     pub(crate) fn mode(&mut self, mode: Mode) {
@@ -53,8 +55,15 @@ impl Story {
         self.record.timings.insert(stage.to_owned(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
     pub(crate) fn refuse(&mut self, digest: Digest, reason: String) {
-        self.record.refused.push(Refused { digest, reason });
+        // A look without a lease may have refused it already.
+        if self.record.refused.iter().all(|refused| refused.digest != digest) {
+            self.record.refused.push(Refused { digest, reason });
+        }
     }
 
     /// What runs, or what would have run.
@@ -88,7 +97,7 @@ impl Story {
 
     /// Writes the record.
     pub(crate) fn write(mut self, log: &Log, priority: Priority) {
-        self.timing("total", self.started.elapsed());
+        self.timing("total", self.started.elapsed().saturating_sub(self.waited));
         log::append(log, &self.record, &self.summary(), priority);
     }
 

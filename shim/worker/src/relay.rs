@@ -2,7 +2,7 @@
 //! relay says whether it forwards them. The bytes are described in `shim/relay/src/worker.rs`.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Stdin, Stdout};
 
@@ -19,27 +19,47 @@ const ACCEPTED: u8 = b'A';
 pub(crate) struct Relay {
     stdin: Stdin,
     stdout: Stdout,
+    asked: bool,
     answered: bool,
+}
+
+/// What the relay asks, once the Create has come.
+pub(crate) struct Asked {
+    /// The encoded CreateTaskRequest.
+    pub(crate) request: Vec<u8>,
+    /// When its client stops waiting.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Relay {
     pub(crate) fn new() -> Self {
-        Self { stdin: tokio::io::stdin(), stdout: tokio::io::stdout(), answered: false }
+        Self { stdin: tokio::io::stdin(), stdout: tokio::io::stdout(), asked: false, answered: false }
     }
 
-    /// Reads the request: a length (u32, big endian) and that many bytes.
-    pub(crate) async fn request(&mut self) -> io::Result<Vec<u8>> {
+    /// Reads the request: nanoseconds to the deadline (u64, big endian; 0 is none), a length (u32) and that many bytes. The
+    /// relay may start a worker before there is one; None where it hangs up without any.
+    pub(crate) async fn request(&mut self) -> io::Result<Option<Asked>> {
+        self.asked = true;
+        let left = match self.stdin.read_u64().await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            left => left?,
+        };
+        let deadline = Some(left).filter(|left| *left > 0);
+        let deadline = deadline.and_then(|left| Instant::now().checked_add(Duration::from_nanos(left)));
         let length = self.stdin.read_u32().await?;
         if length > MAX_REQUEST {
             return Err(io::Error::other(format!("a request of {length} bytes")));
         }
         let mut bytes = vec![0; length as usize];
         self.stdin.read_exact(&mut bytes).await?;
-        Ok(bytes)
+        Ok(Some(Asked { request: bytes, deadline }))
     }
 
-    /// Answers, unless that was done already. True where the relay has taken it.
+    /// Answers, unless that was done already; where nothing was asked yet, once it is. True where the relay has taken it.
     pub(crate) async fn answer(&mut self, reply: &Reply) -> bool {
+        if !self.asked && !matches!(self.request().await, Ok(Some(_))) {
+            return false;
+        }
         if std::mem::replace(&mut self.answered, true) {
             return false;
         }

@@ -8,8 +8,8 @@ use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::{Entry, Index};
 use bestfit_selector::platform::containerd_default;
-use containerd_client::services::v1::Container;
 use containerd_client::services::v1::snapshots::{Info, Kind};
+use containerd_client::services::v1::{Container, Image};
 use containerd_client::types::Mount;
 use prost_types::Timestamp;
 
@@ -37,7 +37,7 @@ pub(crate) struct Subject {
     pub(crate) container: Container,
     /// The active snapshot, as containerd made it.
     pub(crate) snapshot: Info,
-    /// The mounts that containerd asked for.
+    /// The snapshot's mounts; once the request is there, as containerd asked for them.
     pub(crate) mounts: Vec<Mount>,
     /// The image's name.
     pub(crate) reference: String,
@@ -73,16 +73,13 @@ fn rule<T>(why: impl Into<String>) -> Result<T, Leave> {
     Err(Leave::Rule(why.into()))
 }
 
-/// Asks every question about the container, cheapest first.
+/// Asks every question about the container that needs no request, cheapest first; [`Subject::confirm`] asks the others.
 pub(crate) async fn identify(
     containerd: &Containerd,
-    request: &CreateTaskRequest,
+    id: &str,
     bundle: &Bundle,
     host: &HostPlatform,
 ) -> Result<Subject, Leave> {
-    if !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty() {
-        return rule("restored from a checkpoint, which was taken against the default entry");
-    }
     match bundle.annotation(CONTAINER_TYPE) {
         Some("sandbox") => return rule("a sandbox (pause) container"),
         Some("container") | None => {}
@@ -91,9 +88,9 @@ pub(crate) async fn identify(
     if in_user_namespace(bundle) {
         return rule("in a user namespace: the layers may have been remapped to other ids");
     }
-    let container = containerd.container(&request.id).await?;
-    let snapshot = pristine_snapshot(containerd, &container, &request.rootfs).await?;
-    let (image, index_digest) = unambiguous_index(containerd, &container, bundle).await?;
+    let container = containerd.container(id).await?;
+    let (snapshot, mounts, image) = pristine_snapshot(containerd, &container).await?;
+    let (image, index_digest) = unambiguous_index(containerd, &container, image?, bundle).await?;
     let index_bytes = containerd.document(&index_digest).await?;
     let index = match Index::parse(&index_bytes) {
         Ok(index) => index,
@@ -129,7 +126,7 @@ pub(crate) async fn identify(
     Ok(Subject {
         container,
         snapshot,
-        mounts: request.rootfs.clone(),
+        mounts,
         reference: image,
         index_digest,
         index_bytes,
@@ -141,6 +138,23 @@ pub(crate) async fn identify(
     })
 }
 
+impl Subject {
+    /// Asks what only the request can answer, and takes its mounts over.
+    pub(crate) fn confirm(&mut self, request: CreateTaskRequest) -> Result<(), Leave> {
+        if !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty() {
+            return rule("restored from a checkpoint, which was taken against the default entry");
+        }
+        if let Err(why) = mounts::plain_overlay(&request.rootfs) {
+            return rule(why);
+        }
+        if mounts::without_context(&request.rootfs) != mounts::without_context(&self.mounts) {
+            return rule("the mounts in the request are not the snapshot's own");
+        }
+        self.mounts = request.rootfs;
+        Ok(())
+    }
+}
+
 fn in_user_namespace(bundle: &Bundle) -> bool {
     let linux = bundle.spec.get("linux");
     let namespaces = linux.and_then(|linux| linux.get("namespaces")).and_then(|list| list.as_array());
@@ -148,8 +162,12 @@ fn in_user_namespace(bundle: &Bundle) -> bool {
         .is_some_and(|list| list.iter().any(|item| item.get("type").and_then(|kind| kind.as_str()) == Some("user")))
 }
 
-/// The snapshot is ours to replace: active, never written to, plain overlay, not chosen before.
-async fn pristine_snapshot(containerd: &Containerd, container: &Container, rootfs: &[Mount]) -> Result<Info, Leave> {
+/// The snapshot is ours to replace: active, never written to, plain overlay, not chosen before. The image is asked for in
+/// the same round.
+async fn pristine_snapshot(
+    containerd: &Containerd,
+    container: &Container,
+) -> Result<(Info, Vec<Mount>, Result<Image, ApiError>), Leave> {
     let (snapshotter, key) = (&container.snapshotter, &container.snapshot_key);
     if key.is_empty() || container.image.is_empty() {
         return rule("made without an image or without a snapshot");
@@ -157,7 +175,13 @@ async fn pristine_snapshot(containerd: &Containerd, container: &Container, rootf
     if snapshotter != "overlayfs" {
         return rule(format!("snapshotter {snapshotter:?}: only overlayfs is proven"));
     }
-    let snapshot = containerd.snapshot(snapshotter, key).await?;
+    let (snapshot, mounts, inodes, image) = tokio::join!(
+        containerd.snapshot(snapshotter, key),
+        containerd.snapshot_mounts(snapshotter, key),
+        containerd.snapshot_inodes(snapshotter, key),
+        containerd.image(&container.image)
+    );
+    let snapshot = snapshot?;
     if let Some(chosen) = snapshot.labels.get(CHOSEN_LABEL) {
         return Err(Leave::Kept(chosen.clone()));
     }
@@ -167,26 +191,23 @@ async fn pristine_snapshot(containerd: &Containerd, container: &Container, rootf
     if snapshot.labels.keys().any(|label| label.ends_with("/uidmapping") || label.ends_with("/gidmapping")) {
         return rule(format!("snapshot {key} is remapped to other user ids"));
     }
-    if let Err(why) = mounts::plain_overlay(rootfs) {
+    let mounts = mounts?;
+    if let Err(why) = mounts::plain_overlay(&mounts) {
         return rule(why);
     }
-    let stored = containerd.snapshot_mounts(snapshotter, key).await?;
-    if mounts::without_context(rootfs) != mounts::without_context(&stored) {
-        return rule("the mounts in the request are not the snapshot's own");
-    }
-    if containerd.snapshot_inodes(snapshotter, key).await? > 1 {
+    if inodes? > 1 {
         return rule("the snapshot has been written to: what was written stays");
     }
-    Ok(snapshot)
+    Ok((snapshot, mounts, image))
 }
 
 /// The user-specified name and the container record lead to the same index, and did so when the container was made.
 async fn unambiguous_index(
     containerd: &Containerd,
     container: &Container,
+    image: Image,
     bundle: &Bundle,
 ) -> Result<(String, Digest), Leave> {
-    let image = containerd.image(&container.image).await?;
     let target = image.target.unwrap_or_default();
     if !is_index(&target.media_type) {
         return rule(format!("{} is one image, not an index", container.image));

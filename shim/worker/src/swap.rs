@@ -1,6 +1,6 @@
 //! Owns the way from a decision to a container that runs the chosen entry: the first preferred entry that can be applied is
 //! brought in, planned, checked and applied; what is refused is recorded. Everything up to [`apply`] leaves the container
-//! alone.
+//! alone, and where the entry lies on this node already, nothing at all is written before it.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,8 +12,8 @@ use prost_types::Any;
 use serde_json::Value;
 
 use crate::containerd::{ApiError, Containerd};
-use crate::content::{Bringer, Described};
-use crate::create::{Create, End};
+use crate::content::{BringError, Bringer, Described};
+use crate::create::{Create, Decided, End};
 use crate::decider::Decider;
 use crate::image::ProcessConfig;
 use crate::log::{self, Priority};
@@ -34,33 +34,54 @@ fn lease_name(worker: &str) -> String {
 }
 
 /// An entry whose content is there and whose process is known.
-struct Ready {
+pub(crate) struct Ready {
     described: Described,
     process: Process,
 }
 
-/// Brings in and applies the first preferred entry that can be applied.
+/// The first preferred entry that can be applied, if all of it lies on this node: nothing is written for that.
+pub(crate) async fn ready_here(
+    create: &mut Create<'_>,
+    containerd: &Containerd,
+    subject: &Subject,
+    decision: &Decision,
+    decider: &mut Decider,
+) -> Option<Ready> {
+    let bringing = Instant::now();
+    let mut bringer = Bringer { containerd, decider, worker: None };
+    let ready = find(create, &mut bringer, subject, decision).await.ok().flatten()?;
+    create.story.timing("bring", bringing.elapsed());
+    Some(ready)
+}
+
+/// Applies the entry that is ready; else brings in and applies the first preferred one that can be, under a lease.
 pub(crate) async fn swap(
     create: &mut Create<'_>,
     relay: &mut Relay,
     containerd: &Containerd,
     subject: &Subject,
-    decision: &Decision,
-    decider: &mut Decider,
+    decided: Decided,
 ) -> Result<(), End> {
+    let Decided { decision, mut decider, ready } = decided;
+    if let Some(ready) = ready {
+        return apply(create, relay, containerd, subject, ready, String::new()).await;
+    }
     let worker = format!("{}-{}", create.call.id, std::process::id());
     let lease = lease_name(&worker);
     let expires = humantime::format_rfc3339_seconds(SystemTime::now() + LEASE).to_string();
     let leased =
         containerd.lease(&lease, &create.call.id, &expires).await.map_err(|error| End::Failed(error.to_string()))?;
-    let outcome = under_lease(create, relay, &leased, &worker, subject, decision, decider).await;
+    let outcome = match bring(create, relay, &leased, &worker, subject, &decision, &mut decider).await {
+        Ok(ready) => apply(create, relay, &leased, subject, ready, lease.clone()).await,
+        Err(end) => Err(end),
+    };
     if let Err(error) = leased.release().await {
         log::say(&format!("lease {lease} is left to expire: {error}"), Priority::Warning, None);
     }
     outcome
 }
 
-async fn under_lease(
+async fn bring(
     create: &mut Create<'_>,
     relay: &mut Relay,
     leased: &Containerd,
@@ -68,7 +89,7 @@ async fn under_lease(
     subject: &Subject,
     decision: &Decision,
     decider: &mut Decider,
-) -> Result<(), End> {
+) -> Result<Ready, End> {
     let bringing = Instant::now();
     let within = create.pull_within();
     let Some(_turn) = create.one_at_a_time("pulls", &subject.index_digest, within).await else {
@@ -77,7 +98,7 @@ async fn under_lease(
             format!("another worker was still bringing the content in after {within:?}"),
         ));
     };
-    let mut bringer = Bringer { containerd: leased, decider, worker };
+    let mut bringer = Bringer { containerd: leased, decider, worker: Some(worker) };
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
         let found = tokio::select! {
@@ -100,10 +121,7 @@ async fn under_lease(
         }
     };
     create.story.timing("bring", bringing.elapsed());
-    let Some(ready) = ready else {
-        return Err(End::Leave(Priority::Warning, "every entry that fits better was refused".to_owned()));
-    };
-    apply(create, relay, leased, subject, ready, worker).await
+    ready.ok_or_else(|| End::Leave(Priority::Warning, "every entry that fits better was refused".to_owned()))
 }
 
 /// The first preferred entry that passes the plan, with its layers unpacked.
@@ -129,7 +147,7 @@ async fn find(
                 }
             };
         bringer.unpack(&described, snapshotter).await.map_err(failed)?;
-        match same_users(create, bringer.containerd, bringer.worker, subject, &described).await {
+        match same_users(create, bringer, subject, &described).await.map_err(failed)? {
             Ok(()) => return Ok(Some(Ready { described, process })),
             Err(why) => create.story.refuse(*digest, why),
         }
@@ -140,25 +158,26 @@ async fn find(
 /// Compares the users of both entries; the answer for a pair of image configs and a uid never changes, and is remembered.
 async fn same_users(
     create: &Create<'_>,
-    leased: &Containerd,
-    worker: &str,
+    bringer: &Bringer<'_>,
     subject: &Subject,
     described: &Described,
-) -> Result<(), String> {
+) -> Result<Result<(), String>, BringError> {
     let uid = create.bundle.spec.pointer("/process/user/uid").and_then(Value::as_u64).unwrap_or(0);
-    let uid = u32::try_from(uid).map_err(|_| format!("uid {uid} is no uid"))?;
+    let Ok(uid) = u32::try_from(uid) else { return Ok(Err(format!("uid {uid} is no uid"))) };
     let pair = format!("{} {} {uid}", subject.default_config_digest, described.manifest.config.digest);
     let known = create.config.state.join("users").join(Digest::of(pair.as_bytes()).hex());
     if known.exists() {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let scratch = create.config.state.join("mnt");
     let snapshotter = &subject.container.snapshotter;
-    let key = format!("view-{worker}");
-    let view = leased.view(snapshotter, &key, described.top()).await.map_err(|error| error.to_string())?;
+    let key = format!("view-{}", bringer.writes()?);
+    let view = bringer.containerd.view(snapshotter, &key, described.top()).await?;
     let outcome = compare(subject, described, &view, &scratch, uid);
-    leased.remove_snapshot(snapshotter, &key).await.map_err(|error| error.to_string())?;
-    outcome?;
+    bringer.containerd.remove_snapshot(snapshotter, &key).await?;
+    if outcome.is_err() {
+        return Ok(outcome);
+    }
     let remembered = known.parent().map_or(Ok(()), |dir| {
         private_dir(dir)?;
         std::fs::write(&known, pair)?;
@@ -167,7 +186,7 @@ async fn same_users(
     if let Err(error) = remembered {
         log::say(&format!("{}: {error}", known.display()), Priority::Warning, None);
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 fn compare(
@@ -191,13 +210,13 @@ async fn apply(
     leased: &Containerd,
     subject: &Subject,
     ready: Ready,
-    worker: &str,
+    lease: String,
 ) -> Result<(), End> {
     let applying = Instant::now();
     let chosen = ready.described.entry.digest;
     let current = Process::of(&create.bundle.spec);
     let changes = current.as_ref() != Some(&ready.process);
-    let journal = journal(create, subject, &ready, worker);
+    let journal = journal(create, subject, &ready, lease);
     let spec = changes.then(|| rewritten(&create.bundle.original, &ready.process)).transpose().map_err(End::Failed)?;
     let record = changes.then(|| rewritten(&journal.record, &ready.process)).transpose().map_err(End::Failed)?;
     let record = record.map(|value| Any { type_url: journal.record_type.clone(), value });
@@ -239,17 +258,20 @@ async fn apply(
 /// Time has passed since the container was looked at: it must still be the same one, and still untouched.
 async fn still_as_identified(leased: &Containerd, subject: &Subject) -> Result<(), End> {
     let failed = |error: ApiError| End::Leave(Priority::Warning, error.to_string());
-    let container = leased.container(&subject.container.id).await.map_err(failed)?;
-    let (snapshotter, key) = (&container.snapshotter, &container.snapshot_key);
-    let snapshot = leased.snapshot(snapshotter, key).await.map_err(failed)?;
-    let same = created_at(&container) == created_at(&subject.container) && snapshot == subject.snapshot;
-    if same && leased.snapshot_inodes(snapshotter, key).await.map_err(failed)? <= 1 {
+    let (snapshotter, key) = (&subject.container.snapshotter, &subject.container.snapshot_key);
+    let (container, snapshot, inodes) = tokio::try_join!(
+        leased.container(&subject.container.id),
+        leased.snapshot(snapshotter, key),
+        leased.snapshot_inodes(snapshotter, key)
+    )
+    .map_err(failed)?;
+    if container == subject.container && snapshot == subject.snapshot && inodes <= 1 {
         return Ok(());
     }
-    Err(End::Leave(Priority::Warning, "the container changed while the content was brought in".to_owned()))
+    Err(End::Leave(Priority::Warning, "the container changed while an entry was chosen for it".to_owned()))
 }
 
-fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) -> Journal {
+fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, lease: String) -> Journal {
     let record = subject.container.spec.clone().unwrap_or_default();
     Journal {
         address: create.call.address.clone(),
@@ -266,7 +288,7 @@ fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, worker: &str) 
         record: record.value,
         created_at: created_at(&subject.container),
         contexts: mounts::contexts(&subject.mounts),
-        lease: lease_name(worker),
+        lease,
         pid: std::process::id(),
         started: started(std::process::id()).unwrap_or_default(),
     }

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::document::{self, Document};
 use crate::index::{self, ARTIFACT_TYPE, Entry};
 use crate::json::{self, JsonError};
+use crate::nfd;
 use crate::time::Time;
 
 /// The type of a layer that holds a Proposal F document.
@@ -55,6 +56,8 @@ pub struct Layer {
 pub enum Content {
     /// Proposal F.
     Document(Document),
+    /// NFD's rules.
+    NfdRules(Box<nfd::Spec>),
 }
 
 impl Content {
@@ -62,6 +65,7 @@ impl Content {
     pub fn size(&self) -> usize {
         match self {
             Self::Document(document) => document.groups.values().map(|keys| keys.len() + 1).sum(),
+            Self::NfdRules(spec) => spec.size(),
         }
     }
 
@@ -69,6 +73,7 @@ impl Content {
     pub fn groups(&self) -> BTreeSet<String> {
         match self {
             Self::Document(document) => document.group_names().collect(),
+            Self::NfdRules(spec) => spec.groups(),
         }
     }
 
@@ -81,6 +86,10 @@ impl Content {
         let malformed = |source| ArtifactError::Document { layer, source };
         match media_type {
             LAYER_TYPE => Some(bytes().and_then(|bytes| document::read(&bytes).map(Self::Document).map_err(malformed))),
+            nfd::LAYER_TYPE => {
+                let read = |bytes: Vec<u8>| nfd::read_sensible(&bytes).map(Box::new).map(Self::NfdRules);
+                Some(bytes().and_then(|bytes| read(bytes).map_err(malformed)))
+            }
             _ => None,
         }
     }
@@ -184,7 +193,7 @@ fn parse_manifest(bytes: &[u8]) -> Result<RawManifest, ArtifactError> {
     let manifest: RawManifest = json::read(bytes, MAX_MANIFEST).map_err(ArtifactError::Manifest)?;
     let config_type = manifest.config.as_ref().map_or("", |config| &config.media_type);
     let given = manifest.artifact_type.as_deref().filter(|given| !given.is_empty()).unwrap_or(config_type);
-    if given != ARTIFACT_TYPE {
+    if ![ARTIFACT_TYPE, nfd::ARTIFACT_TYPE].contains(&given) {
         return Err(ArtifactError::OtherType(json::plain(given, 100)));
     }
     let media_type = manifest.media_type.as_deref().unwrap_or(IMAGE_MANIFEST);

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::digest::{Digest, DigestError};
 use crate::json::{self, JsonError};
+use crate::nfd;
 
 /// The longest index that is read, in bytes (trust.md, "Attacks").
 pub const MAX_BYTES: usize = 4 << 20;
@@ -190,7 +191,7 @@ impl RawEntry {
 impl Entry {
     /// Whether this entry is an image, an inline artifact, or something that is never run.
     pub fn kind(&self) -> Kind {
-        if self.artifact_type.as_deref() == Some(ARTIFACT_TYPE) {
+        if self.artifact_type.as_deref().is_some_and(|kind| [ARTIFACT_TYPE, nfd::ARTIFACT_TYPE].contains(&kind)) {
             return Kind::InlineArtifact;
         }
         if is_index(&self.media_type) {

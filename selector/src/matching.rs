@@ -10,6 +10,7 @@ use crate::document::Document;
 use crate::facts::{Fact, Facts, State, Value};
 use crate::index::Platform;
 use crate::json;
+use crate::nfd;
 use crate::platform::VariantRequirement;
 use crate::ranking::{PerDimension, Specificity};
 use crate::schema::{Absent, Compare, Dimension, Key, Level, Role, Schemas, Type};
@@ -66,7 +67,7 @@ struct Atom<'a> {
 }
 
 impl Answer {
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::False, _) | (_, Self::False) => Self::False,
             (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
@@ -74,7 +75,7 @@ impl Answer {
         }
     }
 
-    fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::True, _) | (_, Self::True) => Self::True,
             (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
@@ -113,7 +114,8 @@ impl Assessment {
     }
 
     /// Either holds; the best of those that do counts.
-    fn or(mut self, other: Self) -> Self {
+    #[must_use]
+    pub(crate) fn or(mut self, other: Self) -> Self {
         self.score = match (self.answer, other.answer) {
             (Answer::True, Answer::True) => self.score.max(other.score),
             (_, Answer::True) => other.score,
@@ -199,6 +201,7 @@ impl Host<'_> {
     fn layer(&self, layer: &Layer, artifact: Digest) -> Assessment {
         let mut assessment = match &layer.content {
             Content::Document(document) => self.document(document, artifact),
+            Content::NfdRules(spec) => nfd::assess(spec, self, nfd::Mode::Lenient, artifact),
         };
         if let Some(name) = &layer.alternative {
             for reason in &mut assessment.reasons {

@@ -1,0 +1,64 @@
+//! NFD's image-compatibility artifacts (`application/vnd.nfd.image-compatibility.v1alpha1`): the document, its rules, and
+//! what they say on a host. Pure and bounded.
+//!
+//! ```text
+//! bytes ─▶ yaml ─▶ scalar, fields ─▶ spec ─▶ lenient (decides) ─▶ Assessment
+//!                          expression, regexp ┘  └▶ strict (NFD's own answer)
+//! ```
+//! `view` is what rules see of the features, `template` makes vars of what matched.
+
+mod expression;
+mod fields;
+mod lenient;
+mod regexp;
+mod scalar;
+mod spec;
+mod strict;
+mod template;
+mod view;
+mod yaml;
+
+pub use spec::{MAX_EXPRESSIONS, Rule, Set, Spec, read, read_sensible};
+pub use strict::{AnyStatus, ExpressionStatus, RuleStatus, SetStatus, Stop, Written, evaluate};
+
+use crate::decision::Answer;
+use crate::digest::Digest;
+use crate::matching::{Assessment, Host};
+
+/// The type of NFD's artifacts.
+pub const ARTIFACT_TYPE: &str = "application/vnd.nfd.image-compatibility.v1alpha1";
+/// The type of the layer that holds the document.
+pub const LAYER_TYPE: &str = "application/vnd.nfd.image-compatibility.spec.v1alpha1+yaml";
+
+/// Whose answer counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Three-valued; a host's value never is an error.
+    #[default]
+    Lenient,
+    /// `nfd-strict`: NFD's own answer; where NFD stops, nobody knows.
+    Strict,
+}
+
+/// What a document says on a host. Its sets are alternatives, the rules of one hold together (matching.md §4).
+pub fn assess(spec: &Spec, host: &Host<'_>, mode: Mode, artifact: Digest) -> Assessment {
+    let mut sets = lenient::sets(spec, host, artifact);
+    if mode == Mode::Strict {
+        match evaluate(spec, &host.facts.features) {
+            Ok(statuses) => sets.iter_mut().zip(statuses).for_each(|(set, status)| {
+                let all = status.rules.iter().all(|rule| rule.is_match);
+                set.answer = if all { Answer::True } else { Answer::False };
+            }),
+            Err(stop) => sets.iter_mut().for_each(|set| {
+                set.answer = Answer::True;
+                set.unknown(stop.to_string(), Some(artifact));
+            }),
+        }
+    }
+    let mut all = sets.into_iter().reduce(Assessment::or).unwrap_or_default();
+    all.notes.extend(spec.notes.iter().cloned());
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+use crate::facts::Facts;
+use crate::features::{Features, Instance};
+use crate::schema::Schemas;
+
+const RHEL: &str = "5.14.0-427.13.1.el9_4.x86_64";
+
+/// A file that is not part of the repository.
+#[expect(clippy::disallowed_methods, reason = "tests read the shared tables")]
+pub(super) fn shared(path: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok();
+    if text.is_none() {
+        println!("SKIP: {path} is not here");
+    }
+    text
+}
+
+fn facts() -> Facts {
+    let mut features = Features::default();
+    features.set_flags("cpu.cpuid", ["AVX".to_owned(), "AVX2".to_owned()]);
+    features.set_attribute("kernel.version", "full", RHEL);
+    features.set_attribute("kernel.version", "major", "5");
+    let device = |class: &str, vendor: &str| Instance {
+        attributes: [("class".to_owned(), class.to_owned()), ("vendor".to_owned(), vendor.to_owned())].into(),
+    };
+    features.set_instances("pci.device", [device("0302", "10de"), device("0200", "8086")]);
+    features.set_instances("usb.device", []);
+    features.set_unknown("kernel.config", "EACCES /proc/config.gz");
+    features.set_unknown("kernel.version/nope", "EIO");
+    Facts { features, ..Facts::default() }
+}
+
+fn rules(rules: &str) -> Spec {
+    read_sensible(format!("compatibilities: [{{rules: [{rules}]}}]").as_bytes()).unwrap()
+}
+
+fn says(spec: &Spec, mode: Mode) -> Assessment {
+    let facts = facts();
+    assess(spec, &Host { facts: &facts, schemas: Schemas::builtin() }, mode, Digest::of(b"a"))
+}
+
+fn term(term: &str) -> Assessment {
+    says(&rules(&format!("{{name: r, matchFeatures: [{term}]}}")), Mode::Lenient)
+}
+
+#[test]
+fn each_family_answers_with_its_reason() {
+    let rows = [
+        ("{feature: cpu.cpuid, matchExpressions: {AVX2: {op: Exists}}}", "True cpu.cpuid/AVX2 Exists: the host has it"),
+        (
+            "{feature: CPU.cpuid, matchName: {op: InRegexp, value: [^AVX]}}",
+            "True cpu.cpuid/(name) InRegexp ^AVX: the host has AVX",
+        ),
+        (
+            "{feature: kernel.version, matchExpressions: {major: {op: In, value: ['6']}}}",
+            "False kernel.version/major In 6: the host has \"5\"",
+        ),
+        (
+            "{feature: pci.device, matchExpressions: {vendor: {op: In, value: [10de]}}}",
+            "True pci.device/vendor In 10de: the nearest of 2 has \"10de\"",
+        ),
+        (
+            "{feature: usb.device, matchExpressions: {vendor: {op: DoesNotExist}}}",
+            "False usb.device/vendor DoesNotExist: the host has none",
+        ),
+        (
+            "{feature: kernel.config, matchExpressions: {X: {op: Exists}}}",
+            "Unknown kernel.config: EACCES /proc/config.gz",
+        ),
+        (
+            "{feature: kernel.version, matchExpressions: {nope: {op: DoesNotExist}}}",
+            "Unknown kernel.version/nope DoesNotExist: EIO",
+        ),
+        ("{feature: kernel.vrsion}", "Unknown kernel.vrsion: this host's features do not name it"),
+        ("{feature: rule.matched}", "False rule.matched: no rule stands before this one"),
+    ];
+    for (text, wanted) in rows {
+        let assessment = term(text);
+        let reason = &assessment.reasons[0];
+        let shown = format!("{:?} {}", reason.answer, reason.text.replace("nfd rule r: ", ""));
+        assert_eq!(shown, wanted);
+        assert_eq!(assessment.answer, reason.answer);
+    }
+}
+
+#[test]
+fn one_instance_must_satisfy_all() {
+    let both = |class: &str| {
+        term(&format!("{{feature: pci.device, matchExpressions: {{class: {{op: In, value: ['{class}']}}, vendor: {{op: In, value: [10de]}}}}}}")).answer
+    };
+    assert_eq!((both("0302"), both("0200")), (Answer::True, Answer::False));
+}
+
+/// Worked example 6 of matching.md.
+#[test]
+fn a_kernel_version_that_nfd_stops_at() {
+    let spec = rules(
+        "{name: k, matchFeatures: [{feature: kernel.version, matchExpressions: {full: {op: Ge, value: ['5.10'], type: version}}}]}",
+    );
+    let lenient = says(&spec, Mode::Lenient);
+    assert_eq!(lenient.answer, Answer::True);
+    let kernel = lenient.score.specificity.kernel.unwrap();
+    assert_eq!((kernel.weight, kernel.depth), (10, [5, 10, 0, 0]));
+    let strict = says(&spec, Mode::Strict);
+    assert_eq!(strict.answer, Answer::Unknown);
+    assert!(strict.reasons.last().unwrap().text.starts_with("NFD itself stops: not a version"));
+}
+
+#[test]
+fn sets_are_alternatives_and_rules_hold_together() {
+    let yes = "{feature: cpu.cpuid, matchExpressions: {AVX: {op: Exists}}}";
+    let no = "{feature: cpu.cpuid, matchExpressions: {AVX: {op: DoesNotExist}}}";
+    let set = |tag: &str, weight: i32, terms: &[&str]| {
+        let rules: Vec<String> = terms.iter().map(|term| format!("{{name: x, matchFeatures: [{term}]}}")).collect();
+        format!("{{tag: {tag}, weight: {weight}, rules: [{}]}}", rules.join(","))
+    };
+    let ask = |sets: &[String]| {
+        let text = format!("compatibilities: [{}]", sets.join(","));
+        let all = says(&read_sensible(text.as_bytes()).unwrap(), Mode::Lenient);
+        (all.answer, all.score.weight)
+    };
+    assert_eq!(ask(&[set("a", 5, &[yes, yes]), set("b", 9, &[yes, no])]), (Answer::True, 5));
+    assert_eq!(ask(&[set("a", 5, &[yes]), set("b", 9, &[yes])]), (Answer::True, 9));
+    assert_eq!(ask(&[set("a", 5, &[no]), set("b", 9, &[yes, no])]).0, Answer::False);
+    let empty = says(&read_sensible(b"compatibilities: []").unwrap(), Mode::Lenient);
+    assert!(!empty.declared && empty.notes[0].contains("asks for nothing"));
+}
+
+#[test]
+fn vars_come_out_of_rules_that_match() {
+    let back = "{name: back, matchFeatures: [{feature: rule.matched, matchExpressions: {a: {op: IsTrue}}}]}";
+    let first = |any: &str| {
+        format!(
+            "{{name: first, vars: {{a: true}}, matchAny: [{{matchFeatures: [{{feature: cpu.cpuid, matchExpressions: {{{any}: {{op: Exists}}}}}}]}}]}}"
+        )
+    };
+    let both = |any: &str, mode| {
+        let text = format!("compatibilities: [{{rules: [{}]}}, {{rules: [{back}]}}]", first(any));
+        says(&read_sensible(text.as_bytes()).unwrap(), mode).answer
+    };
+    assert_eq!((both("AVX", Mode::Lenient), both("AVX", Mode::Strict)), (Answer::True, Answer::True));
+    // NFD lets the vars out although matchAny failed.
+    assert_eq!((both("NO", Mode::Lenient), both("NO", Mode::Strict)), (Answer::False, Answer::True));
+    let template = |text: &str| {
+        let first = format!(
+            "{{name: t, varsTemplate: \"{text}\", matchFeatures: [{{feature: cpu.cpuid, matchName: {{op: InRegexp, value: ['^AVX2']}}}}]}}"
+        );
+        says(&rules(&format!("{first}, {back}")), Mode::Lenient)
+    };
+    assert_eq!(template("{{ range .cpu.cpuid }}a=true{{ end }}").answer, Answer::True);
+    let other = template("{{ if true }}a=true{{ end }}");
+    assert_eq!(other.answer, Answer::Unknown);
+    assert!(other.reasons[1].text.contains("varsTemplate: {{ if true }} is not supported"), "{:?}", other.reasons);
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::failure::EXIT_CODES;
@@ -51,12 +51,28 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Host {
-    /// Print JSON: {"facts": {GROUP: {KEY: {"state": "known|absent|unknown", "value": ..., "source": "..."}}}}
-    #[arg(long)]
+    /// Print JSON: {"facts": {GROUP: {KEY: {"state": "known|absent|unknown", "value": ..., "source": "..."}}}, "features": ...}
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+    /// What to print. What NFD's two forms cannot say, because it could not be read, goes to standard error.
+    #[arg(long, value_enum, default_value_t = HostFormat::Table)]
+    pub(crate) format: HostFormat,
     /// Read the files of another host below this directory; nothing of the running machine is looked at.
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+}
+
+/// The forms of what is known about a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostFormat {
+    /// A line for each fact.
+    Table,
+    /// As with --json.
+    Json,
+    /// NFD's raw features, as in its NodeFeature objects: {"flags": ..., "attributes": ..., "instances": ...}
+    NfdFeatures,
+    /// NFD's labels under its default configuration: {"feature.node.kubernetes.io/...": "..."}
+    NfdLabels,
 }
 
 /// Which host is asked about.
@@ -142,7 +158,8 @@ const HOST_EXAMPLES: &str = "\
 Examples:
   bestfit host                        what is known about this host, and from where
   bestfit host --json > node7.json    the same for `bestfit explain --facts node7.json` elsewhere
-  bestfit host --root /mnt/node7      what the files below a directory say";
+  bestfit host --root /mnt/node7      what the files below a directory say
+  bestfit host --format nfd-labels    the labels that NFD would give this node";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

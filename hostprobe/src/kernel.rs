@@ -1,12 +1,14 @@
-//! Owns the kernel's version and whether SELinux enforces.
+//! Owns the kernel's version, whether SELinux enforces, and whether there is KVM.
 
 use bestfit_selector::facts::Facts;
 
 use crate::root::HostRoot;
 use crate::seen::Seen;
-use crate::{HOST, NFD};
+use crate::{HOST, NFD, kconfig, modules};
 
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
+const ENFORCE: &str = "/sys/fs/selinux/enforce";
+const KVM: &str = "/sys/devices/virtual/misc/kvm";
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     let release = match root.seen_line(RELEASE, "/proc/sys") {
@@ -21,17 +23,41 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     facts.set(HOST, "kernel.version", version.fact(RELEASE));
     facts.set(HOST, "kernel.release", release.as_ref().map(|release| release.clone()).fact(RELEASE));
 
-    let full = release.map(|release| nfd_full(&release));
-    let parts = full.as_ref().and_then(|full| nfd_parts(full).map_or(Seen::Absent, Seen::Known));
-    facts.set(NFD, "kernel-version.full", full.fact(RELEASE));
-    for (index, name) in ["major", "minor", "revision"].into_iter().enumerate() {
-        let part = parts.as_ref().map(|parts| parts[index].clone());
-        facts.set(NFD, format!("kernel-version.{name}"), part.fact(RELEASE));
-    }
+    set_version(&release, facts);
+    modules::probe(root, &release, facts);
+    kconfig::probe(root, &release, facts);
+    set_switches(root, facts);
+}
 
-    let enforce = "/sys/fs/selinux/enforce";
-    let enforcing = root.seen_line(enforce, "/sys/fs").map(|text| text.starts_with('1'));
-    facts.set(NFD, "kernel-selinux.enabled", enforcing.true_only().fact(enforce));
+fn set_version(release: &Seen<String>, facts: &mut Facts) {
+    const FEATURE: &str = "kernel.version";
+    let full = release.as_ref().map(|release| nfd_full(release));
+    if let Seen::Unknown(why) = &full {
+        facts.features.set_unknown(FEATURE, why);
+    }
+    let parts = full.as_ref().and_then(|full| nfd_parts(full).map_or(Seen::Absent, Seen::Known));
+    let part = |index: usize| parts.as_ref().map(|parts: &[String; 3]| parts[index].clone());
+    let values = [("full", full), ("major", part(0)), ("minor", part(1)), ("revision", part(2))];
+    for (name, value) in values {
+        if let Seen::Known(value) = &value {
+            facts.features.set_attribute(FEATURE, name, value);
+        }
+        facts.set(NFD, format!("kernel-version.{name}"), value.fact(RELEASE));
+    }
+}
+
+/// What is on or off in this kernel. NFD says false where the kernel has no such thing.
+fn set_switches(root: &HostRoot, facts: &mut Facts) {
+    let enforcing = root.seen_line(ENFORCE, "/sys/fs").map(|text| text.starts_with('1'));
+    let kvm = root.seen_there(KVM, "/sys/devices");
+    for (feature, state) in [("kernel.selinux", &enforcing), ("kernel.kvm", &kvm)] {
+        match state {
+            Seen::Known(enabled) => facts.features.set_attribute(feature, "enabled", enabled.to_string()),
+            Seen::Absent => facts.features.set_attribute(feature, "enabled", "false"),
+            Seen::Unknown(why) => facts.features.set_unknown(feature, why),
+        }
+    }
+    facts.set(NFD, "kernel-selinux.enabled", enforcing.true_only().fact(ENFORCE));
 }
 
 /// The leading number of at most three components: `5.14.0` of `5.14.0-427.13.1.el9_4.x86_64`.

@@ -8,18 +8,27 @@
 //! - [`root`]: bounded reads that never leave the root
 //! - [`seen`]: known, absent, unknown
 //! - [`cpu`]: CPUID flags, `/proc/cpuinfo`, x86-64 level, archspec target, topology
-//! - [`kernel`], [`memory`], [`cgroup`], [`os_release`]: what the kernel and the system say about themselves
-//! - [`pci`], [`network`], [`storage`]: devices
+//! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
+//!   the system and the firmware say about themselves
+//! - [`pci`], [`usb`], [`network`], [`storage`]: devices
+//! - [`local`]: the features that a site's own programs left in files for NFD
+//! - [`feature`]: how an answer becomes one of NFD's features; [`labels`]: the labels that NFD makes of them
 //!
 //! Parsers take text, loaders beside them open files. Nothing is executed, nothing below `/dev` is opened, and nothing
 //! volatile (free memory, load, link state) becomes a fact.
 
 #![deny(unsafe_code)]
 
+mod auxv;
 mod cgroup;
 pub mod cpu;
+mod feature;
+mod kconfig;
 mod kernel;
+mod labels;
+mod local;
 mod memory;
+mod modules;
 mod network;
 mod os_release;
 mod pci;
@@ -27,9 +36,14 @@ mod platform;
 mod root;
 mod seen;
 mod storage;
+mod system;
+mod usb;
 
 use bestfit_selector::facts::Facts;
 
+use auxv::Auxv;
+use cpu::cpuinfo::CpuInfo;
+pub use labels::{LABEL_NAMESPACE, nfd_labels};
 pub use platform::host_platform;
 pub use root::{HostRoot, RootError};
 
@@ -43,13 +57,19 @@ const ARCHSPEC: &str = "io.archspec";
 /// All facts of the host at `root`. Never fails: what could not be read is unknown, with the reason.
 pub fn probe(root: &HostRoot) -> Facts {
     let mut facts = Facts::default();
-    cpu::probe(root, &mut facts);
+    let info = CpuInfo::load(root);
+    let auxv = Auxv::load(root, &info);
+    cpu::probe(root, &info, &auxv, &mut facts);
     kernel::probe(root, &mut facts);
-    memory::probe(root, &mut facts);
+    memory::probe(root, &info, &auxv, &mut facts);
     cgroup::probe(root, &mut facts);
     os_release::probe(root, &mut facts);
     pci::probe(root, &mut facts);
     network::probe(root, &mut facts);
     storage::probe(root, &mut facts);
+    usb::probe(root, &mut facts);
+    system::probe(root, &mut facts);
+    // Last: what a site's own programs say goes before what NFD finds out itself.
+    local::probe(root, &mut facts);
     facts
 }

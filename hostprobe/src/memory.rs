@@ -1,23 +1,26 @@
 //! Owns memory: page size, total, NUMA nodes, swap, and non-volatile DIMMs.
 
 use bestfit_selector::facts::Facts;
+use bestfit_selector::features::Features;
 
+use crate::auxv::{self, Auxv};
 use crate::cpu::cpuinfo::{self, CpuInfo};
-use crate::root::{HostRoot, ReadError};
+use crate::feature;
+use crate::root::HostRoot;
 use crate::seen::Seen;
-use crate::{HOST, NFD};
+use crate::{HOST, NFD, platform};
 
 const MEMINFO: &str = "/proc/meminfo";
 const NODES: &str = "/sys/bus/node/devices";
 const SWAPS: &str = "/proc/swaps";
 const NV_DEVICES: &str = "/sys/bus/nd/devices";
-const AUXV: &str = "/proc/self/auxv";
+const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 const SMAPS: &str = "/proc/self/smaps";
 
 const GIB: i64 = 1 << 30;
 
-pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
-    let (size, source) = page_size(root);
+pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>, facts: &mut Facts) {
+    let (size, source) = page_size(root, info, auxv);
     facts.set(HOST, "page_size", size.fact(source));
 
     let total = root.seen(root.text(MEMINFO), "/proc").and_then(|text| match total(&text) {
@@ -30,46 +33,105 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     };
     facts.set(HOST, "memory.total", total.fact(MEMINFO));
 
-    let nodes = root.seen(root.names(NODES), "/sys/bus").map(|names| names.len() as i64);
-    facts.set(NFD, "memory-numa", nodes.as_ref().map(|nodes| *nodes > 1).true_only().fact(NODES));
-    facts.set(HOST, "numa.nodes", nodes.fact(NODES));
-
-    // One line is the heading.
-    let swap = root.seen(root.text(SWAPS), "/proc/sys/vm");
-    let swap = swap.map(|text| text.lines().filter(|line| !line.trim().is_empty()).count() > 1);
-    facts.set(NFD, "memory-swap", swap.true_only().fact(SWAPS));
-
+    numa(root, facts);
+    swap(root, facts);
     nv(root, facts);
+    huge_pages(root, &mut facts.features);
+}
+
+fn numa(root: &HostRoot, facts: &mut Facts) {
+    let nodes = root.seen(root.names(NODES), "/sys/bus").map(|names| names.len() as i64);
+    let several = nodes.as_ref().map(|nodes| *nodes > 1);
+    match &nodes {
+        Seen::Known(count) => {
+            facts.features.set_attribute("memory.numa", "is_numa", (*count > 1).to_string());
+            facts.features.set_attribute("memory.numa", "node_count", count.to_string());
+        }
+        Seen::Absent => {}
+        Seen::Unknown(why) => facts.features.set_unknown("memory.numa", why),
+    }
+    facts.set(NFD, "memory-numa", several.true_only().fact(NODES));
+    facts.set(HOST, "numa.nodes", nodes.fact(NODES));
+}
+
+fn swap(root: &HostRoot, facts: &mut Facts) {
+    let swaps = root.seen(root.text(SWAPS), "/proc/sys/vm");
+    // One line is the heading.
+    let enabled = swaps.map(|text| text.lines().filter(|line| !line.trim().is_empty()).count() > 1);
+    match &enabled {
+        Seen::Known(enabled) => facts.features.set_attribute("memory.swap", "enabled", enabled.to_string()),
+        Seen::Absent => {}
+        Seen::Unknown(why) => facts.features.set_unknown("memory.swap", why),
+    }
+    facts.set(NFD, "memory-swap", enabled.true_only().fact(SWAPS));
 }
 
 fn nv(root: &HostRoot, facts: &mut Facts) {
-    let devices = root.seen(root.names(NV_DEVICES), "/sys/bus");
-    let present = devices.as_ref().map(|names| !names.is_empty()).true_only();
-    facts.set(NFD, "memory-nv.present", present.fact(NV_DEVICES));
-    let dax = devices.and_then(|names| {
-        let mut types = names.iter().map(|name| root.text(&format!("{NV_DEVICES}/{name}/devtype")));
-        // A bus or a region has no such file.
-        let answer = types.find_map(|devtype| match devtype {
-            Ok(devtype) => (devtype.trim() == "nd_dax").then_some(Seen::Known(true)),
-            Err(ReadError::Missing(_)) => None,
-            Err(error) => Some(Seen::Unknown(error.to_string())),
-        });
-        answer.unwrap_or(Seen::Absent)
-    });
-    facts.set(NFD, "memory-nv.dax", dax.fact(format!("{NV_DEVICES}/*/devtype")));
+    let devices = match root.seen(root.names(NV_DEVICES), "/sys/bus") {
+        Seen::Known(names) => {
+            let read =
+                |name: &String| feature::instance(root, name, &format!("{NV_DEVICES}/{name}"), &["devtype", "mode"]);
+            Seen::of(names.iter().map(read).collect::<Result<Vec<_>, _>>())
+        }
+        // A kernel without such devices has no such bus.
+        Seen::Absent => Seen::Known(Vec::new()),
+        Seen::Unknown(why) => Seen::Unknown(why),
+    };
+    let present = devices.as_ref().map(|devices| !devices.is_empty());
+    let dax = devices.as_ref().map(|devices| feature::any(devices, "devtype", |value| value == "nd_dax"));
+    facts.set(NFD, "memory-nv.present", present.true_only().fact(NV_DEVICES));
+    facts.set(NFD, "memory-nv.dax", dax.true_only().fact(format!("{NV_DEVICES}/*/devtype")));
+    feature::instances(&mut facts.features, "memory.nv", devices);
 }
 
-/// The page size in bytes. The auxiliary vector is this process's, so it speaks about the running machine only; elsewhere
-/// a recorded process or the architecture tells.
-fn page_size(root: &HostRoot) -> (Seen<i64>, &'static str) {
-    if root.is_running() {
-        let size = match root.bytes(AUXV) {
-            Ok(bytes) => {
-                auxv_page_size(&bytes).map_or_else(|| Seen::Unknown(format!("{AUXV}: no AT_PAGESZ")), Seen::Known)
-            }
-            Err(error) => Seen::Unknown(error.to_string()),
-        };
-        return (size, AUXV);
+/// How many pages of each huge size are reserved. A size whose number cannot be read leaves open whether any is.
+fn huge_pages(root: &HostRoot, features: &mut Features) {
+    const FEATURE: &str = "memory.hugepages";
+    let names = match root.seen(root.names(HUGE_PAGES), "/sys/kernel") {
+        Seen::Known(names) => names,
+        Seen::Absent => Vec::new(),
+        Seen::Unknown(why) => return features.set_unknown(FEATURE, why),
+    };
+    let mut enabled = Seen::Known(false);
+    for name in names {
+        let size = name.strip_prefix("hugepages-").and_then(|size| size.strip_suffix("kB"));
+        let Some(kibibytes) = size.and_then(|size| size.parse::<u64>().ok()) else { continue };
+        let path = format!("{HUGE_PAGES}/{name}/nr_hugepages");
+        let count = Seen::of(root.text(&path)).map(|text| text.trim().to_owned());
+        match &count {
+            Seen::Known(count) if count.parse::<u64>().is_ok_and(|count| count > 0) => enabled = Seen::Known(true),
+            Seen::Unknown(why) if enabled == Seen::Known(false) => enabled = Seen::Unknown(why.clone()),
+            _ => {}
+        }
+        feature::attribute(features, FEATURE, &format!("hugepages-{}", quantity(kibibytes)), &count);
+    }
+    feature::open(features, FEATURE);
+    feature::attribute(features, FEATURE, "enabled", &enabled);
+}
+
+/// Kibibytes as Kubernetes writes the quantity: in the largest unit of which they are a whole number.
+fn quantity(kibibytes: u64) -> String {
+    let (mut number, mut units) = (kibibytes, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].iter());
+    let mut unit = units.next();
+    while number != 0 && number % 1024 == 0 && units.len() > 0 {
+        (number, unit) = (number / 1024, units.next());
+    }
+    format!("{number}{}", unit.unwrap_or(&""))
+}
+
+/// The page size in bytes: the auxiliary vector says it; for a root that was recorded without one a recorded process or
+/// the architecture does.
+fn page_size(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>) -> (Seen<i64>, &'static str) {
+    match auxv {
+        Seen::Known(auxv) => {
+            let size = auxv.page_size();
+            return (
+                size.map_or_else(|| Seen::Unknown(format!("{}: no AT_PAGESZ", auxv::PATH)), Seen::Known),
+                auxv::PATH,
+            );
+        }
+        Seen::Unknown(why) if root.is_running() => return (Seen::Unknown(why.clone()), auxv::PATH),
+        Seen::Unknown(_) | Seen::Absent => {}
     }
     let mapping_ends = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"\nVmFlags: ");
     if let Ok(text) = root.text_until(SMAPS, 64 << 10, mapping_ends)
@@ -77,21 +139,11 @@ fn page_size(root: &HostRoot) -> (Seen<i64>, &'static str) {
     {
         return (Seen::Known(size), SMAPS);
     }
-    let architecture = CpuInfo::load(root).map(|info| info.architecture());
-    match architecture {
+    match platform::architecture(root, info) {
         // Linux has no other page size there.
-        Seen::Known(Some("amd64" | "386" | "s390x" | "riscv64")) => (Seen::Known(4096), cpuinfo::PATH),
+        Some("amd64" | "386" | "s390x" | "riscv64") => (Seen::Known(4096), cpuinfo::PATH),
         _ => (Seen::Unknown(format!("{SMAPS} tells no KernelPageSize, nor does the architecture")), SMAPS),
     }
-}
-
-/// `AT_PAGESZ` of an auxiliary vector of this machine's word size.
-fn auxv_page_size(auxv: &[u8]) -> Option<i64> {
-    const AT_PAGESZ: usize = 6;
-    const WORD: usize = size_of::<usize>();
-    let word = |bytes: &[u8]| bytes.try_into().map(usize::from_ne_bytes).ok();
-    let entry = auxv.chunks_exact(2 * WORD).find(|entry| word(&entry[..WORD]) == Some(AT_PAGESZ))?;
-    i64::try_from(word(&entry[WORD..])?).ok()
 }
 
 /// The kernel's page size in the first mapping, the program's own text, in bytes.
@@ -123,15 +175,21 @@ mod tests {
         }
     }
 
+    // Sizes of x86, and of arm64 with 4 and 64 KiB pages.
     #[test]
-    fn the_auxiliary_vector_is_read_in_words() {
-        let mut auxv = Vec::new();
-        for word in [3usize, 6, 6, 65536, 0, 0] {
-            auxv.extend(word.to_ne_bytes());
+    fn sizes_are_written_as_quantities() {
+        let cases = [
+            (64, "64Ki"),
+            (2048, "2Mi"),
+            (32_768, "32Mi"),
+            (524_288, "512Mi"),
+            (1_048_576, "1Gi"),
+            (16_777_216, "16Gi"),
+            (1536, "1536Ki"),
+        ];
+        for (kibibytes, text) in cases {
+            assert_eq!(quantity(kibibytes), text);
         }
-        assert_eq!(auxv_page_size(&auxv), Some(65536), "an entry's value is not taken for a key");
-        assert_eq!(auxv_page_size(&auxv[..16]), None);
-        assert_eq!(auxv_page_size(&[]), None);
     }
 
     // `head -5 /proc/self/smaps` of `cat` on a machine with 64 KiB pages would show 64.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bestfit_selector::facts::Facts;
+use bestfit_selector::features::{Elements, Features};
 
 use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
@@ -20,7 +21,9 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
         },
         other => (other, FILE),
     };
-    let values = root.seen(text, "/etc").map(|text| parse(&text));
+    let read = root.seen(text, "/etc");
+    let values = read.as_ref().map(|text| parse(text));
+    set_feature(&read, &mut facts.features);
     let value = |key: &str| {
         values.as_ref().and_then(|values| values.get(key).map_or(Seen::Absent, |value| Seen::Known(value.clone())))
     };
@@ -38,10 +41,37 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     facts.set(NFD, "system-os_release.VERSION_ID.minor", part(1));
 }
 
+/// NFD's `system.osrelease`: its reading of the lines, which takes off quotes but no escapes, and the parts of the version.
+fn set_feature(read: &Seen<String>, features: &mut Features) {
+    const FEATURE: &str = "system.osrelease";
+    let elements = match read {
+        Seen::Known(text) => nfd_parse(text),
+        Seen::Absent => return,
+        Seen::Unknown(why) => return features.set_unknown(FEATURE, why),
+    };
+    let version = elements.get("VERSION_ID").map(|version| components(version));
+    features.attributes.insert(FEATURE.to_owned(), Elements { elements });
+    for (name, part) in ["VERSION_ID.major", "VERSION_ID.minor"].iter().zip(version.into_iter().flatten()) {
+        if let Some(part) = part {
+            features.set_attribute(FEATURE, name, part);
+        }
+    }
+}
+
+/// NFD's `^(\w+)=(.+)` of each line, without any quotes at either end.
+fn nfd_parse(text: &str) -> BTreeMap<String, String> {
+    let assignments = text.lines().filter_map(|line| line.split_once('='));
+    let assignments = assignments.filter(|(key, value)| is_key(key) && !value.is_empty());
+    assignments.map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned())).collect()
+}
+
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
 /// The assignments of the file. Quotes and their escapes are taken off; a later line replaces an earlier one, as in the
 /// shell that the format comes from.
 fn parse(text: &str) -> BTreeMap<String, String> {
-    let is_key = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
     let assignments = text.lines().filter_map(|line| line.trim().split_once('='));
     let assignments = assignments.filter(|(key, value)| is_key(key) && !value.is_empty());
     assignments.map(|(key, value)| (key.to_owned(), unquote(value))).filter(|(_, value)| !value.is_empty()).collect()

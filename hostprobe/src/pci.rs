@@ -1,17 +1,21 @@
-//! Owns PCI devices, and what follows from them and from modules: NFD's `pci-*` and `rdma.*` labels.
+//! Owns PCI devices: NFD's `pci.device`, its `pci-*` labels, and `rdma.capable` that follows from them.
 
 use std::collections::BTreeSet;
 
 use bestfit_selector::facts::{Fact, Facts};
+use bestfit_selector::features::Instance;
 
 use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
-use crate::{HOST, NFD};
+use crate::{HOST, NFD, feature};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
-const MODULES: &str = "/proc/modules";
 /// Mellanox, now NVIDIA networking: NFD's rule for `rdma.capable`.
 const MELLANOX: &str = "15b3";
+
+/// What NFD reads of those devices that have it, and calls by these names.
+const SRIOV: &str = "sriov_totalvfs";
+const OPTIONAL: [&str; 3] = [SRIOV, "iommu_group/type", "iommu/intel-iommu/version"];
 
 /// One function of a device, its numbers in lower-case hex as sysfs writes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +25,17 @@ struct Device {
     class: String,
     vendor: String,
     device: String,
+    /// Vendor and device of the subsystem, or why they are not known. Only NFD's features have them.
+    subsystem: Result<[String; 2], String>,
+    /// Those of [`OPTIONAL`] that it has.
+    optional: Vec<(&'static str, String)>,
 }
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
-    let (devices, failed) = match root.seen(root.names(DEVICES), "/sys/bus") {
+    let names = root.seen(root.names(DEVICES), "/sys/bus");
+    // NFD has no such feature where there is no such bus.
+    let has_bus = !matches!(names, Seen::Absent);
+    let (devices, failed) = match names {
         Seen::Known(names) => read_all(root, names),
         Seen::Absent => (Vec::new(), None),
         Seen::Unknown(why) => (Vec::new(), Some(why)),
@@ -37,7 +48,7 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     facts.set(NFD, "pci-*", rest());
     facts.set(HOST, "pci.*", rest());
     for device in &devices {
-        set_device(root, device, facts);
+        set_device(device, facts);
     }
     let ids: BTreeSet<String> = devices.iter().map(|device| format!("{}:{}", device.vendor, device.device)).collect();
     let all = match &failed {
@@ -50,29 +61,44 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
         Some(device) => facts.set(NFD, "rdma.capable", Fact::known(true, path_of(&device.address))),
         None => facts.set(NFD, "rdma.capable", rest()),
     }
-    let modules = root.seen(root.text(MODULES), "/proc/sys");
-    facts.set(NFD, "rdma.available", modules.map(|text| has_rdma(&text)).true_only().fact(MODULES));
+    let instances = match failed {
+        Some(why) => Seen::Unknown(why),
+        None if has_bus => {
+            let instances: Result<Vec<Instance>, String> = devices.into_iter().map(Device::into_instance).collect();
+            instances.map_or_else(Seen::Unknown, Seen::Known)
+        }
+        None => Seen::Absent,
+    };
+    feature::instances(&mut facts.features, "pci.device", instances);
+}
+
+impl Device {
+    /// NFD's attributes of a device; its address is none of them.
+    fn into_instance(self) -> Result<Instance, String> {
+        let [subsystem_vendor, subsystem_device] = self.subsystem?;
+        let mandatory = [
+            ("class", self.class),
+            ("vendor", self.vendor),
+            ("device", self.device),
+            ("subsystem_vendor", subsystem_vendor),
+            ("subsystem_device", subsystem_device),
+        ];
+        let all = mandatory.into_iter().chain(self.optional);
+        Ok(Instance { attributes: all.map(|(name, value)| (name.to_owned(), value)).collect() })
+    }
 }
 
 /// NFD names a device by class and vendor; sites that configure it name it by vendor alone (as GPU operators do) or by
 /// class, vendor and device, so all three are facts.
-fn set_device(root: &HostRoot, device: &Device, facts: &mut Facts) {
-    let Device { address, class, vendor, device: id } = device;
-    for name in [vendor.clone(), format!("{class}_{vendor}"), format!("{class}_{vendor}_{id}")] {
+fn set_device(found: &Device, facts: &mut Facts) {
+    let Device { address, class, vendor, device, .. } = found;
+    for name in [vendor.clone(), format!("{class}_{vendor}"), format!("{class}_{vendor}_{device}")] {
         facts.set(NFD, format!("pci-{name}.present"), Fact::known(true, path_of(address)));
     }
-    facts.set(HOST, format!("pci.{vendor}:{id}"), Fact::known(true, path_of(address)));
-
-    // The classes for which NFD makes labels by default; asking every bridge costs more than it tells.
-    if !["03", "0b40", "12"].iter().any(|prefix| class.starts_with(prefix)) {
-        return;
-    }
-    let path = format!("{}/sriov_totalvfs", path_of(address));
-    let key = format!("pci-{class}_{vendor}.sriov.capable");
-    match root.seen_line(&path, DEVICES) {
-        Seen::Known(total) if total != "0" => facts.set(NFD, key, Fact::known(true, path)),
-        Seen::Unknown(why) => facts.set(NFD, key, Fact::unknown(why, path)),
-        Seen::Known(_) | Seen::Absent => {}
+    facts.set(HOST, format!("pci.{vendor}:{device}"), Fact::known(true, path_of(address)));
+    if found.optional.iter().any(|(name, _)| *name == SRIOV) {
+        let source = format!("{}/{SRIOV}", path_of(address));
+        facts.set(NFD, format!("pci-{class}_{vendor}.sriov.capable"), Fact::known(true, source));
     }
 }
 
@@ -92,36 +118,48 @@ fn read_all(root: &HostRoot, names: Vec<String>) -> (Vec<Device>, Option<String>
     (devices, failed)
 }
 
-/// One file, `modalias`, has all numbers; recorded roots may hold only the three others.
+/// One file, `modalias`, has all numbers; recorded roots may hold only the five others.
 fn read(root: &HostRoot, address: &str) -> Result<Device, String> {
-    let file = |name: &str| root.text(&format!("{DEVICES}/{address}/{name}"));
-    match file("modalias") {
-        Ok(alias) => {
-            return parse_alias(address, alias.trim())
-                .ok_or_else(|| format!("{DEVICES}/{address}/modalias: {alias:?}"));
+    let path = path_of(address);
+    let mut device = match root.attribute(&format!("{path}/modalias")).map_err(|error| error.to_string())? {
+        Some(alias) => parse_alias(address, &alias).ok_or_else(|| format!("{path}/modalias: {alias:?}"))?,
+        None => read_numbers(root, address)?,
+    };
+    for name in OPTIONAL {
+        if let Some(value) = root.attribute(&format!("{path}/{name}")).map_err(|error| error.to_string())? {
+            device.optional.push((name, value));
         }
-        Err(ReadError::Missing(_)) => {}
-        Err(error) => return Err(error.to_string()),
     }
-    let number = |name: &str, digits: usize| {
-        let text = file(name).map_err(|error| error.to_string())?;
-        let hex = text.trim().strip_prefix("0x").and_then(|hex| hex.get(..digits));
-        hex.map(str::to_lowercase).ok_or_else(|| format!("{DEVICES}/{address}/{name}: {text:?}"))
+    Ok(device)
+}
+
+fn read_numbers(root: &HostRoot, address: &str) -> Result<Device, String> {
+    let number = |name: &str| {
+        let path = format!("{DEVICES}/{address}/{name}");
+        let text = root.text(&path).map_err(|error: ReadError| error.to_string())?;
+        // A class has six digits, of which the last two are the programming interface.
+        let hex = text.trim().strip_prefix("0x").and_then(|hex| hex.get(..4));
+        hex.map(str::to_lowercase).ok_or_else(|| format!("{path}: {text:?}"))
     };
     Ok(Device {
         address: address.to_owned(),
-        class: number("class", 4)?,
-        vendor: number("vendor", 4)?,
-        device: number("device", 4)?,
+        class: number("class")?,
+        vendor: number("vendor")?,
+        device: number("device")?,
+        subsystem: number("subsystem_vendor").and_then(|vendor| Ok([vendor, number("subsystem_device")?])),
+        optional: Vec::new(),
     })
 }
 
-/// `pci:v000010DEd00002330sv…sd…bc03sc02i00` (the kernel's `pci_uevent`): vendor, device, base class, subclass.
+/// `pci:v000010DEd00002330sv000010DEsd000016C1bc03sc02i00` (the kernel's `pci_uevent`): vendor, device, those of the
+/// subsystem, base class, subclass.
 fn parse_alias(address: &str, alias: &str) -> Option<Device> {
     let rest = alias.strip_prefix("pci:v")?;
     let (vendor, rest) = rest.split_once('d')?;
     let (device, rest) = rest.split_once("sv")?;
-    let (base, rest) = rest.split_once("bc")?.1.split_once("sc")?;
+    let (subsystem_vendor, rest) = rest.split_once("sd")?;
+    let (subsystem_device, rest) = rest.split_once("bc")?;
+    let (base, rest) = rest.split_once("sc")?;
     let (sub, _) = rest.split_once('i')?;
     let hex = |text: &str, digits: usize| {
         let is_hex = text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -132,13 +170,9 @@ fn parse_alias(address: &str, alias: &str) -> Option<Device> {
         class: format!("{}{}", hex(base, 2)?, hex(sub, 2)?),
         vendor: hex(vendor, 4)?,
         device: hex(device, 4)?,
+        subsystem: Ok([hex(subsystem_vendor, 4)?, hex(subsystem_device, 4)?]),
+        optional: Vec::new(),
     })
-}
-
-/// Whether the modules are loaded that let programs use RDMA.
-fn has_rdma(modules: &str) -> bool {
-    let loaded = |name: &str| modules.lines().any(|line| line.split(' ').next() == Some(name));
-    loaded("ib_uverbs") && loaded("rdma_ucm")
 }
 
 #[cfg(test)]
@@ -150,6 +184,7 @@ mod tests {
         let alias = "pci:v000010DEd00002330sv000010DEsd000016C1bc03sc02i00";
         let device = parse_alias("0000:01:00.0", alias).unwrap();
         assert_eq!((&*device.class, &*device.vendor, &*device.device), ("0302", "10de", "2330"));
+        assert_eq!(device.subsystem, Ok(["10de", "16c1"].map(str::to_owned)));
         for bad in [
             "",
             "pci:v",
@@ -160,13 +195,6 @@ mod tests {
         ] {
             assert_eq!(parse_alias("x", bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn both_modules_are_needed() {
-        assert!(has_rdma("rdma_ucm 32768 0 - Live 0x0\nib_uverbs 1 1 rdma_ucm, Live 0x0\n"));
-        assert!(!has_rdma("rdma_ucm 32768 0 - Live 0x0\n"));
-        assert!(!has_rdma("ib_uverbs_extra 1 0 ib_uverbs rdma_ucm\n"));
     }
 
     proptest::proptest! {

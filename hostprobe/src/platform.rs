@@ -12,15 +12,20 @@ const UNKNOWN: &str = "unknown";
 /// Operating system and architecture of the host. Of the running machine it is what this program was built for; elsewhere
 /// the shape of `/proc/cpuinfo` tells, and "unknown" where it does not.
 pub fn host_platform(root: &HostRoot) -> HostPlatform {
-    let architecture = if root.is_running() {
-        this_architecture()
-    } else {
-        match CpuInfo::load(root) {
-            Seen::Known(info) => info.architecture().unwrap_or(UNKNOWN),
-            Seen::Absent | Seen::Unknown(_) => UNKNOWN,
-        }
-    };
+    let info = if root.is_running() { Seen::Absent } else { CpuInfo::load(root) };
+    let architecture = architecture(root, &info).unwrap_or(UNKNOWN);
     HostPlatform { os: "linux".to_owned(), architecture: architecture.to_owned() }
+}
+
+/// The architecture of the host in GOARCH spelling, by the same rule; `None` where it is not known.
+pub(crate) fn architecture(root: &HostRoot, info: &Seen<CpuInfo>) -> Option<&'static str> {
+    if root.is_running() {
+        return Some(this_architecture());
+    }
+    match info {
+        Seen::Known(info) => info.architecture(),
+        Seen::Absent | Seen::Unknown(_) => None,
+    }
 }
 
 /// The architecture this program was built for, in GOARCH spelling.

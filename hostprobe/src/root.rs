@@ -142,6 +142,23 @@ impl HostRoot {
         }
     }
 
+    /// Whether a regular file is at `path`; nothing there is an error.
+    pub(crate) fn is_regular(&self, path: &str) -> Result<bool, ReadError> {
+        let failed = |errno| missing_or_failed(path, errno);
+        let stat = fstat(self.open(path, OFlag::O_PATH).map_err(failed)?.as_fd()).map_err(failed)?;
+        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+    }
+
+    /// Whether something is at `path`, as an answer: true, absent under the witness rule of [`HostRoot::seen`], or unknown.
+    pub(crate) fn seen_there(&self, path: &str, witness: &str) -> Seen<bool> {
+        let there = match self.exists(path) {
+            Ok(true) => Ok(true),
+            Ok(false) => Err(ReadError::Missing(path.to_owned())),
+            Err(error) => Err(error),
+        };
+        self.seen(there, witness)
+    }
+
     /// What `read` says: a missing file is absent only when the directory `witness`, which is there wherever anybody
     /// could have looked, is there. An unmounted `/sys` is no answer.
     pub(crate) fn seen<T>(&self, read: Result<T, ReadError>, witness: &str) -> Seen<T> {
@@ -159,6 +176,16 @@ impl HostRoot {
     /// The trimmed text of `path`, with the witness rule of [`HostRoot::seen`].
     pub(crate) fn seen_line(&self, path: &str, witness: &str) -> Seen<String> {
         self.seen(self.text(path), witness).map(|text| text.trim().to_owned())
+    }
+
+    /// The trimmed text of a device's attribute: none where there is no such file, or where the device has no value for it
+    /// now (EINVAL, as for the speed of an interface that is down).
+    pub(crate) fn attribute(&self, path: &str) -> Result<Option<String>, ReadError> {
+        match self.text(path) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(ReadError::Missing(_) | ReadError::Failed(_, Errno::EINVAL)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn file(&self, path: &str) -> Result<File, ReadError> {

@@ -2,6 +2,8 @@
 
 use bestfit_selector::facts::{Fact, Value};
 
+use crate::root::ReadError;
+
 /// What a look gave: matching.md, "Verdicts".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen<T> {
@@ -14,6 +16,11 @@ pub(crate) enum Seen<T> {
 }
 
 impl<T> Seen<T> {
+    /// What was read; a failure is unknown, and so is "not there": use it where something must be there.
+    pub(crate) fn of(read: Result<T, ReadError>) -> Self {
+        read.map_or_else(|error| Self::Unknown(error.to_string()), Self::Known)
+    }
+
     /// Changes a known value.
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Seen<U> {
         self.and_then(|value| Seen::Known(change(value)))

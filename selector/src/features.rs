@@ -1,7 +1,7 @@
 //! Owns NFD's features in NFD's own JSON shape: what NFD's rules and labels are made of (reference: NFD
 //! `api/nfd/v1alpha1`, type `Features`). Knows no file system; `bestfit-hostprobe` fills it, NFD rules read it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +61,11 @@ impl Features {
         family.elements.insert(name.to_owned(), value.into());
     }
 
-    /// Records all instances, in an order of their own.
+    /// Records all instances, in an order of their own. Two of a kind stay two.
     pub fn set_instances(&mut self, feature: &str, instances: impl IntoIterator<Item = Instance>) {
-        let sorted: BTreeSet<Instance> = instances.into_iter().collect();
-        self.instances.insert(feature.to_owned(), Elements { elements: sorted.into_iter().collect() });
+        let mut elements: Vec<Instance> = instances.into_iter().collect();
+        elements.sort_unstable();
+        self.instances.insert(feature.to_owned(), Elements { elements });
     }
 
     /// Records that a feature, or one element of it (`feature/element`), could not be seen.

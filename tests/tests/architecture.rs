@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "bestfit-cli",
         &["bestfit-config", "bestfit-decider", "bestfit-hostprobe", "bestfit-registry", "bestfit-selector"],
     ),
-    ("bestfit-tests", &[]),
+    ("bestfit-tests", &["bestfit-hostprobe", "bestfit-selector"]),
 ];
 
 /// Crates that only these may use, whatever else they depend on.

@@ -1,9 +1,11 @@
-//! `bestfit host`: the facts, as a table or as JSON.
+//! `bestfit host`: the facts, as a table, as JSON, or in NFD's forms.
 
-use bestfit_hostprobe::probe;
+use std::collections::BTreeMap;
+
+use bestfit_hostprobe::{nfd_labels, probe};
 use bestfit_selector::facts::{Fact, Facts, State, Value};
 
-use crate::arguments::Host;
+use crate::arguments::{Host, HostFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_json, table};
 use crate::stages::host;
@@ -13,13 +15,29 @@ const MAX_VALUE: usize = 60;
 
 pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
     let root = host::root(arguments.root.as_deref())?;
-    let facts = probe(&root);
-    if arguments.json {
-        print_json(&facts)?;
-    } else {
-        print(&table(&rows(&facts)))?;
+    let mut facts = probe(&root);
+    match arguments.format {
+        _ if arguments.json => print_json(&facts)?,
+        HostFormat::Json => print_json(&facts)?,
+        HostFormat::Table => print(&table(&rows(&facts)))?,
+        HostFormat::NfdFeatures => {
+            let unknown = std::mem::take(&mut facts.features.unknown);
+            print_json(&facts.features)?;
+            note(&unknown);
+        }
+        HostFormat::NfdLabels => {
+            print_json(&nfd_labels(&facts.features))?;
+            note(&facts.features.unknown);
+        }
     }
     Ok(Exit::Done)
+}
+
+/// What could not be read has no place in NFD's forms, and its absence from them means nothing.
+fn note(unknown: &BTreeMap<String, String>) {
+    for (name, why) in unknown {
+        eprintln!("note: {name} is not known: {why}");
+    }
 }
 
 fn rows(facts: &Facts) -> Vec<Vec<String>> {

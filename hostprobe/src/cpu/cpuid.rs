@@ -193,7 +193,9 @@ impl<'a> Processor<'a> {
         };
         match topology.ebx & 0xffff {
             // Some AMD processors leave the leaf empty; from family 23 on they have two threads.
-            0 if amd && several && self.family_and_model().0 >= 23 => 2,
+            0 if amd && several && self.family_and_model().0 >= 23 => {
+                self.registers(0x8000_001e, 0).map_or(2, |leaf| (leaf.ebx >> 8 & 0xff) + 1)
+            }
             0 => 1,
             threads => threads,
         }

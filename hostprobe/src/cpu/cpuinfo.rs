@@ -30,14 +30,25 @@ impl CpuInfo {
     }
 
     pub(crate) fn load(root: &HostRoot) -> Seen<Self> {
-        let block_ends = |bytes: &[u8]| bytes.windows(2).any(|pair| pair == b"\n\n");
-        let text = root.text_until(PATH, BLOCK_LIMIT, block_ends);
-        match root.seen(text, "/proc").map(|text| Self::parse(&text)) {
+        let text = root.text_until(PATH, BLOCK_LIMIT, has_enough);
+        match root.seen(text, "/proc").map(|text| Self::parse_any(&text)) {
             Seen::Known(info) if info.0.is_empty() => Seen::Unknown(format!("{PATH}: no field in it")),
             // Every kernel has this file: without it the root was recorded in part.
             Seen::Absent => Seen::Unknown(format!("{PATH}: not there")),
             seen => seen,
         }
+    }
+
+    fn parse_any(text: &str) -> Self {
+        if is_s390x(text.as_bytes()) { Self::parse_s390x(text) } else { Self::parse(text) }
+    }
+
+    /// s390x has one block for the machine and then one for each processor, of which the first is read as well.
+    fn parse_s390x(text: &str) -> Self {
+        let (machine, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        let (mut all, first) = (Self::parse(machine), Self::parse(rest));
+        all.0.extend(first.0);
+        all
     }
 
     /// The value of `key`, in the kernel's spelling.
@@ -75,6 +86,16 @@ impl CpuInfo {
     }
 }
 
+/// Whether `bytes` hold all that is read: one block, or two on s390x.
+fn has_enough(bytes: &[u8]) -> bool {
+    let blocks = if is_s390x(bytes) { 2 } else { 1 };
+    bytes.windows(2).filter(|pair| *pair == b"\n\n").nth(blocks - 1).is_some()
+}
+
+fn is_s390x(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"vendor_id") && bytes.windows(8).take(64).any(|window| window == b"IBM/S390")
+}
+
 /// NFD's name for an arm implementer code, as klauspost/cpuid reads it from MIDR.
 pub(crate) fn nfd_arm_vendor(implementer: &str) -> Option<&'static str> {
     Some(match implementer {
@@ -105,6 +126,16 @@ mod tests {
         let info = CpuInfo::parse("\nCOMMENT : x\nprocessor\t: 0\nflags\t\t: fpu lm\n\nprocessor\t: 1\nflags: other\n");
         assert_eq!(info.get("processor"), Some("0"));
         assert_eq!(info.features(), Some(["fpu".to_owned(), "lm".to_owned()].into()));
+    }
+
+    #[test]
+    fn two_blocks_are_read_of_s390x() {
+        let text = "vendor_id       : IBM/S390\nfeatures\t: esan3 zarch\nprocessor 0: version = FF,  machine = 3906\n\n\
+                    cpu number      : 0\nidentification  : 0133E8\nmachine         : 3906\n\ncpu number : 1\n";
+        let info = CpuInfo::parse_any(text);
+        assert_eq!((info.get("machine"), info.get("identification")), (Some("3906"), Some("0133E8")));
+        assert!(has_enough(text.as_bytes()) && !has_enough(text.split("\ncpu number : 1").next().unwrap().as_bytes()));
+        assert_eq!(CpuInfo::parse_any("vendor_id : IBM/S390\n").get("machine"), None);
     }
 
     #[test]

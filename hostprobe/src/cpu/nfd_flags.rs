@@ -85,6 +85,9 @@ pub(crate) fn by_cpuid(processor: &Processor) -> Flags {
 fn leaf_counts(processor: &Processor, row: &Row) -> Option<bool> {
     match row.leaf {
         0x8000_001f | 0x8000_0021 => Some(processor.vendor() == "AuthenticAMD"),
+        0x12 => processor.bit(7, 0, Ebx, 2),
+        0x24 => processor.bit(7, 1, Edx, 19),
+        0xd => processor.bit(1, 0, Ecx, 26),
         0x8000_000a => processor.bit(0x8000_0001, 0, Ecx, 2),
         0x8000_001b => processor.bit(0x8000_0001, 0, Ecx, 10),
         _ => Some(true),
@@ -104,17 +107,25 @@ fn add_of_several_bits(flags: &mut Flags, processor: &Processor, avx: Option<boo
         ("LZCNT", abm, place(0x8000_0001, 0, Ecx)),
         ("POPCNT", abm, place(0x8000_0001, 0, Ecx)),
         ("HTT", and(bit(1, Edx, 28), Some(processor.threads_per_core() > 1)), place(1, 0, Edx)),
-        ("KEYLOCKERW", and(bit(0x19, Ebx, 0), bit(0x19, Ebx, 2)), place(0x19, 0, Ebx)),
+        ("KEYLOCKERW", and(bit(7, Ecx, 23), and(bit(0x19, Ebx, 0), bit(0x19, Ebx, 2))), place(0x19, 0, Ebx)),
         ("TDX_GUEST", is_tdx_guest(processor), "cpuid 21.0".to_owned()),
     ];
     for (name, state, source) in several {
         add(flags, name, state, source);
     }
-    // AMD's immunity follows from the family as well, by rules that are not written down here.
     if processor.vendor() == "AuthenticAMD" {
         for name in ["TSA_L1_NO", "TSA_SQ_NO"] {
-            add(flags, name, None, place(0x8000_0021, 0, Ecx));
+            add(flags, name, Some(is_immune_to_tsa(processor)), place(1, 0, Register::Eax));
         }
+    }
+}
+
+/// Whether an AMD processor is immune to transient scheduler attacks by its age or kind, without a bit that says so.
+fn is_immune_to_tsa(processor: &Processor) -> bool {
+    match processor.family_and_model() {
+        (family, _) if family < 0x19 => true,
+        (0x1a, model) => model <= 0x4f || (0x60..=0x7f).contains(&model),
+        _ => false,
     }
 }
 

@@ -34,6 +34,12 @@ type output struct {
 	Labels   map[string]string     `json:"labels"`
 }
 
+// isOff tells whether nfd-worker leaves out a source unless it is asked for, as it does with the one for tests.
+func isOff(s source.Source) bool {
+	supplemental, ok := s.(source.SupplementalSource)
+	return ok && supplemental.DisableByDefault()
+}
+
 func main() {
 	klog.SetOutput(os.Stderr)
 	labels := map[string]string{}
@@ -43,6 +49,9 @@ func main() {
 		s.SetConfig(s.NewConfig())
 	}
 	for _, s := range source.GetAllFeatureSources() {
+		if isOff(s) {
+			continue
+		}
 		if err := s.Discover(); err != nil {
 			klog.ErrorS(err, "feature discovery failed", "source", s.Name())
 		}
@@ -50,7 +59,9 @@ func main() {
 	sources := source.GetAllLabelSources()
 	names := []string{}
 	for name := range sources {
-		names = append(names, name)
+		if !isOff(sources[name]) {
+			names = append(names, name)
+		}
 	}
 	slices.SortFunc(names, func(a, b string) int { return sources[a].Priority() - sources[b].Priority() })
 	for _, name := range names {

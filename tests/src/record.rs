@@ -7,7 +7,8 @@ use serde_json::Value;
 /// All records of a log, the oldest first; none where there is no log yet.
 pub fn read(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines()
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("bad record ({error}): {line}")))
         .collect()
 }

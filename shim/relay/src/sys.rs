@@ -94,6 +94,23 @@ pub(crate) fn own_session(command: &mut Command) {
     unsafe { command.pre_exec(|| check(libc::setsid()).map(drop)) };
 }
 
+/// Lets go of the pages of this program's code (madvise(2), `MADV_DONTNEED`): what is needed again comes back from the page
+/// cache, and what only a start or a Create needs no longer counts as this process's memory.
+pub(crate) fn let_go_of_code() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for line in maps.lines() {
+        // range, permissions, offset, device, inode, path (proc(5)); the kernel's own code has no path.
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some("r-xp"), Some(path)) = (fields.next(), fields.next(), fields.nth(3)) else { continue };
+        let number = |text: &str| usize::from_str_radix(text, 16).ok();
+        let ends = range.split_once('-').and_then(|(start, end)| Some((number(start)?, number(end)?)));
+        if let Some((start, end)) = ends.filter(|(start, end)| path.starts_with('/') && start < end) {
+            // SAFETY: the range is a mapping of a file that nobody writes to: dropped pages are read from it again.
+            unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+        }
+    }
+}
+
 extern "C" fn nothing(_: libc::c_int) {}
 
 /// Takes the signals that would end this process and does nothing: the delegate's end is what ends it. Handlers, unlike

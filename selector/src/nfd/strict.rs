@@ -71,8 +71,8 @@ pub struct ExpressionStatus {
     pub feature: String,
     /// The element; empty for `matchName`.
     pub name: String,
-    /// The expression.
-    pub expression: Written,
+    /// The expression; `None` where the document has null.
+    pub expression: Option<Written>,
     /// `matchExpression` or `matchName`.
     pub matcher_type: &'static str,
     /// What NFD says of it.
@@ -93,6 +93,9 @@ pub struct Written {
 fn is_zero(weight: &i64) -> bool {
     *weight == 0
 }
+
+/// NFD dereferences it.
+const EMPTY: &str = "an empty expression";
 
 /// The expressions of one term that matched, as NFD keeps them.
 struct Found<'s> {
@@ -128,13 +131,13 @@ fn rule(rule: &Rule, view: &mut View<'_>) -> Result<RuleStatus, Stop> {
             some = true;
             expand(rule, &outcome, &mut vars)?;
         }
-        let expressions = statuses(element, &outcome.found);
+        let expressions = statuses(element, &outcome.found)?;
         any.push(AnyStatus { matched_expressions: (!expressions.is_empty()).then_some(expressions) });
     }
     let (mut all, mut expressions) = (true, Vec::new());
     if !rule.terms.is_empty() {
         let outcome = terms(&rule.terms, view)?;
-        expressions = statuses(&rule.terms, &outcome.found);
+        expressions = statuses(&rule.terms, &outcome.found)?;
         all = outcome.is_match;
         if all {
             expand(rule, &outcome, &mut vars)?;
@@ -284,7 +287,7 @@ fn names(expression: &Expression, seen: Seen<'_>, elements: &mut Elements) -> Re
 }
 
 fn given(expression: &Option<Expression>) -> Result<&Expression, Stop> {
-    expression.as_ref().ok_or_else(|| Stop::Error("an empty expression".to_owned()))
+    expression.as_ref().ok_or_else(|| Stop::Error(EMPTY.to_owned()))
 }
 
 fn element(name: &str, value: Option<&str>) -> BTreeMap<String, String> {
@@ -292,37 +295,57 @@ fn element(name: &str, value: Option<&str>) -> BTreeMap<String, String> {
     [Some(name), value.map(|value| ("Value".to_owned(), value.to_owned()))].into_iter().flatten().collect()
 }
 
-/// What the validator says of each expression.
-fn statuses(terms: &[Term], found: &[Found<'_>]) -> Vec<ExpressionStatus> {
+/// What the validator says of each expression. It crashes where it must compare one that is null with another.
+fn statuses(terms: &[Term], found: &[Found<'_>]) -> Result<Vec<ExpressionStatus>, Stop> {
     let same = |a: &Expression, b: &Expression| a.op == b.op && a.values == b.values;
     let mut statuses = Vec::new();
     for term in terms {
         let of_term = || found.iter().filter(|found| found.feature == term.feature);
-        let status = |name: &str, expression: &Expression, matcher_type, is_match| ExpressionStatus {
+        let status = |name: &str, expression: Option<&Expression>, matcher_type, is_match| ExpressionStatus {
             feature: term.feature.clone(),
             name: name.to_owned(),
-            expression: Written {
-                op: expression.op.to_string(),
-                value: expression.values.clone(),
-                kind: expression.kind.clone(),
-            },
+            expression: expression.map(Written::from),
             matcher_type,
             is_match,
         };
         for (name, expression) in term.expressions.iter().flatten() {
-            let Some(expression) = expression else { continue };
-            let is_match = of_term().any(|it| it.expressions.get(name.as_str()).is_some_and(|it| same(it, expression)));
-            statuses.push(status(name, expression, "matchExpression", is_match));
+            let mut others = of_term().filter_map(|it| it.expressions.get(name.as_str()));
+            let is_match = match expression {
+                Some(expression) => others.any(|it| same(it, expression)),
+                None if others.next().is_some() => return Err(Stop::Error(EMPTY.to_owned())),
+                None => false,
+            };
+            statuses.push(status(name, expression.as_ref(), "matchExpression", is_match));
         }
         if let Some(expression) = &term.name {
             let is_match = of_term().any(|found| found.name.is_some_and(|name| same(name, expression)));
-            statuses.push(status("", expression, "matchName", is_match));
+            statuses.push(status("", Some(expression), "matchName", is_match));
         }
     }
-    let text = |it: &Written| match it.value.is_empty() {
-        true => format!("{{op: {:?}}}", it.op),
-        false => format!("{{op: {:?}, value: {:?}}}", it.op, it.value),
+    statuses.sort_by_cached_key(|it| {
+        (it.feature.clone(), it.name.clone(), it.expression.as_ref().map_or_else(String::new, Written::text))
+    });
+    let alike = |a: &ExpressionStatus, b: &ExpressionStatus| a.feature == b.feature && a.name == b.name;
+    let crashes = |pair: &[ExpressionStatus]| match pair {
+        [a, b] => alike(a, b) && (a.expression.is_none() || b.expression.is_none()),
+        _ => false,
     };
-    statuses.sort_by_cached_key(|it| (it.feature.clone(), it.name.clone(), text(&it.expression)));
-    statuses
+    if statuses.windows(2).any(crashes) { Err(Stop::Error(EMPTY.to_owned())) } else { Ok(statuses) }
+}
+
+impl From<&Expression> for Written {
+    fn from(expression: &Expression) -> Self {
+        let (op, value) = (expression.op.to_string(), expression.values.clone());
+        Self { op, value, kind: expression.kind.clone() }
+    }
+}
+
+impl Written {
+    /// What NFD sorts by.
+    fn text(&self) -> String {
+        match self.value.is_empty() {
+            true => format!("{{op: {:?}}}", self.op),
+            false => format!("{{op: {:?}, value: {:?}}}", self.op, self.value),
+        }
+    }
 }

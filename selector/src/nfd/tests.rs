@@ -152,3 +152,28 @@ fn vars_come_out_of_rules_that_match() {
     assert_eq!(other.answer, Answer::Unknown);
     assert!(other.reasons[1].text.contains("varsTemplate: {{ if true }} is not supported"), "{:?}", other.reasons);
 }
+
+#[test]
+fn an_artifact_of_nfds_is_read_and_judged() {
+    let subject = Digest::of(b"subject");
+    let attach = |text: &str| {
+        let mut artifact = crate::testing::Attach::to(subject).document(text).artifact();
+        let manifest = String::from_utf8(artifact.manifest.unwrap()).unwrap();
+        let manifest = manifest.replace(crate::artifact::LAYER_TYPE, LAYER_TYPE);
+        let manifest = manifest.replace(crate::index::ARTIFACT_TYPE, ARTIFACT_TYPE);
+        artifact.digest = Digest::of(manifest.as_bytes());
+        artifact.manifest = Ok(manifest.into_bytes());
+        crate::artifact::read(&subject, &artifact, crate::testing::NOW)
+    };
+    let term = "{feature: cpu.cpuid, matchExpressions: {AVX2: {op: Exists}}}";
+    let parsed = attach(&format!("compatibilities: [{{rules: [{{name: r, matchFeatures: [{term}]}}]}}]")).unwrap();
+    let facts = facts();
+    let says = Host { facts: &facts, schemas: Schemas::builtin() }.artifacts(&[parsed]);
+    assert_eq!(says.verdict(), crate::decision::Verdict::Compatible);
+    assert_eq!(says.reasons[0].text, "nfd rule r: cpu.cpuid/AVX2 Exists: the host has it");
+    let error = attach("compatibilities:\n- rules:\n  - matchFeature: []\n").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "layer 0: line 3 column 19: a rule has no field \"matchFeature\"; did you mean \"matchFeatures\"?"
+    );
+}

@@ -6,16 +6,16 @@ use std::future::Future;
 use bestfit_registry::{Descriptor, Repository};
 use bestfit_selector::decision::{Artifact, Evidence, HostPlatform};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::index::{Index, Kind};
-use bestfit_selector::platform;
+use bestfit_selector::index::{self, Index, Kind};
+use bestfit_selector::{artifact as form, nfd, platform};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 
-/// The artifact type of Proposal F ("Artifact Manifest").
-pub const ARTIFACT_TYPE: &str = "application/vnd.oci.image-compatibility.v1";
-/// The layer type of Proposal F.
-pub const DOCUMENT_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+/// The artifact types that are asked for: Proposal F's and NFD's.
+pub const ARTIFACT_TYPES: [&str; 2] = [index::ARTIFACT_TYPE, nfd::ARTIFACT_TYPE];
+/// The layer types that are fetched.
+pub const DOCUMENT_TYPES: [&str; 2] = [form::LAYER_TYPE, nfd::LAYER_TYPE];
 /// The longest compatibility document that is read, in bytes (reference: trust.md, "Attacks").
 pub const MAX_DOCUMENT: u64 = 256 << 10;
 /// The most artifacts that are read per subject.
@@ -49,16 +49,34 @@ async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
 }
 
 async fn of_subject(repository: &Repository, subject: Digest) -> Evidence {
-    let referrers = match repository.referrers(&subject, ARTIFACT_TYPE).await {
-        Ok(referrers) => referrers,
-        Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
-    };
-    if referrers.manifests.len() > MAX_ARTIFACTS {
-        let why = format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", referrers.manifests.len());
+    let asked = ARTIFACT_TYPES.iter().map(|kind| repository.referrers(&subject, kind));
+    let mut manifests: BTreeMap<Digest, Descriptor> = BTreeMap::new();
+    let mut lists: Vec<Digest> = Vec::new();
+    for answer in join_all(asked).await {
+        let referrers = match answer {
+            Ok(referrers) => referrers,
+            Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
+        };
+        // The list of a type of which there is nothing adds nothing; by tag both types have the same list.
+        let silent = !lists.is_empty() && referrers.manifests.is_empty();
+        lists.extend(referrers.list.filter(|list| !silent && !lists.contains(list)));
+        manifests.extend(referrers.manifests.into_iter().map(|descriptor| (descriptor.digest, descriptor)));
+    }
+    if manifests.len() > MAX_ARTIFACTS {
+        let why = format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len());
         return Evidence::Unread { why };
     }
-    let artifacts = join_all(referrers.manifests.iter().map(|descriptor| artifact(repository, descriptor))).await;
-    Evidence::Read { list: referrers.list, artifacts: artifacts.into_iter().flatten().collect() }
+    let artifacts = join_all(manifests.values().map(|descriptor| artifact(repository, descriptor))).await;
+    Evidence::Read { list: list_of(&lists), artifacts: artifacts.into_iter().flatten().collect() }
+}
+
+/// The digest that stands for all lists: of one its own, of several that of their digests, one a line.
+fn list_of(lists: &[Digest]) -> Option<Digest> {
+    match lists {
+        [] => None,
+        [list] => Some(*list),
+        lists => Some(Digest::of(lists.iter().map(|list| format!("{list}\n")).collect::<String>().as_bytes())),
+    }
 }
 
 /// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).
@@ -72,10 +90,11 @@ async fn artifact(repository: &Repository, descriptor: &Descriptor) -> Option<Ar
         // Selection reads it again, and says line and column.
         return Some(Artifact { digest, manifest: Ok(manifest), layers: BTreeMap::new() });
     };
-    if shape.artifact_type() != ARTIFACT_TYPE {
+    if !ARTIFACT_TYPES.contains(&shape.artifact_type()) {
         return None;
     }
-    let documents = shape.layers.iter().filter(|layer| layer.media_type == DOCUMENT_TYPE).take(MAX_LAYERS);
+    let documents =
+        shape.layers.iter().filter(|layer| DOCUMENT_TYPES.contains(&layer.media_type.as_str())).take(MAX_LAYERS);
     let layers = join_all(documents.map(|layer| async { (layer.digest, document(repository, layer).await) })).await;
     Some(Artifact { digest, manifest: Ok(manifest), layers: layers.into_iter().collect() })
 }

@@ -2,6 +2,7 @@
 //! Prints how many cases were compared and each difference; ends with 1 when one is not on the documented list.
 
 mod features;
+mod rules;
 
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ type Compare = fn() -> Result<(), String>;
 fn main() -> ExitCode {
     let only: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
-    let all: [(&str, Compare); 1] = [("features", features::compare)];
+    let all: [(&str, Compare); 2] = [("features", features::compare), ("rules", rules::compare)];
     let mut code = ExitCode::SUCCESS;
     for (name, compare) in all.into_iter().filter(|(name, _)| wanted(name)) {
         println!("== {name}");

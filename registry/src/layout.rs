@@ -80,7 +80,7 @@ impl Layout {
     }
 
     /// Manifests listed in `index.json` whose own `subject` says so, and the list under the fallback tag.
-    pub(crate) fn referrers(&self, subject: &Digest, kind: &str) -> Result<Referrers, Error> {
+    pub(crate) fn referrers(&self, subject: &Digest, kinds: &[&str]) -> Result<Referrers, Error> {
         let (bytes, index) = self.index()?;
         let what = format!("referrers of {subject} in {}", self.folder.display());
         let mut manifests = Vec::new();
@@ -88,7 +88,7 @@ impl Layout {
         if let Some(raw) = index.manifests.iter().find(|raw| name_of(raw) == Some(tag.as_str())) {
             let list = self.blob(&self.checked(raw.clone())?.digest, MANIFEST_LIMIT)?;
             let list = RawIndex::parse(&list).map_err(|why| Error::Malformed { what: what.clone(), why })?;
-            manifests = keep(list, kind, true, &what)?;
+            manifests = keep(list, kinds, true, &what)?;
         }
         let candidates = index.manifests.into_iter().filter(|raw| raw.media_type.as_deref() == Some(OCI_MANIFEST));
         for (count, raw) in candidates.enumerate() {
@@ -97,7 +97,7 @@ impl Layout {
             }
             let descriptor = self.checked(raw)?;
             if !manifests.iter().any(|known: &Descriptor| known.digest == descriptor.digest)
-                && self.refers(&descriptor.digest, subject, kind)?
+                && self.refers(&descriptor.digest, subject, kinds)?
             {
                 manifests.push(descriptor);
             }
@@ -114,12 +114,12 @@ impl Layout {
         }
     }
 
-    fn refers(&self, manifest: &Digest, subject: &Digest, kind: &str) -> Result<bool, Error> {
+    fn refers(&self, manifest: &Digest, subject: &Digest, kinds: &[&str]) -> Result<bool, Error> {
         let bytes = self.blob(manifest, MANIFEST_LIMIT)?;
         let parsed: RawManifest = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Malformed { what: self.what(manifest), why: error.to_string() })?;
         let about = parsed.subject.as_ref().is_some_and(|given| given.digest == subject.to_string());
-        Ok(about && parsed.kind() == Some(kind))
+        Ok(about && parsed.kind().is_some_and(|kind| kinds.contains(&kind)))
     }
 
     fn tagged(&self, tag: &str) -> Result<Descriptor, Error> {
@@ -273,10 +273,10 @@ mod tests {
         let list = json!({"schemaVersion": 2, "manifests": [entry(&tagged), entry(&ours)]}).to_string();
         fixture.list(OCI_INDEX, &list, Some(&format!("sha256-{}", subject.hex())));
         let layout = fixture.done();
-        let found = layout.referrers(&subject, "ours").unwrap();
+        let found = layout.referrers(&subject, &["ours"]).unwrap();
         let digests: Vec<_> = found.manifests.iter().map(|descriptor| descriptor.digest).collect();
         assert_eq!((digests, found.source), (vec![tagged, ours], Source::Layout));
-        assert!(layout.referrers(&tagged, "ours").unwrap().manifests.is_empty());
+        assert!(layout.referrers(&tagged, &["ours"]).unwrap().manifests.is_empty());
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         assert!(matches!(layout.blob(&digest, 10), Err(Error::DigestMismatch { .. })));
         assert!(matches!(layout.blob(&digest, 2), Err(Error::TooLarge { .. })));
         assert!(matches!(layout.blob_stream(&digest, 2), Err(Error::WrongSize { .. })));
-        assert!(layout.referrers(&Digest::of(b""), "ours").is_err(), "a manifest that cannot be read hides nothing");
+        assert!(layout.referrers(&Digest::of(b""), &["ours"]).is_err(), "a manifest that cannot be read hides nothing");
         std::fs::remove_file(&file).unwrap();
         assert!(layout.blob(&digest, 10).unwrap_err().is_absence());
         let outside = tempfile::NamedTempFile::new().unwrap();

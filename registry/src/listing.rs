@@ -11,15 +11,15 @@ const GENERIC: [&str; 3] = [
     "application/vnd.unknown.artifact.v1",
 ];
 
-/// The manifests of a list that may be of `kind`; the caller opens them to know. A registry's own list leaves out other
+/// The manifests of a list that may be of one of `kinds`; the caller opens them to know. A registry's own list leaves out other
 /// kinds; a list by tag is written by clients and is believed less.
-pub(crate) fn keep(index: RawIndex, kind: &str, by_tag: bool, what: &str) -> Result<Vec<Descriptor>, Error> {
+pub(crate) fn keep(index: RawIndex, kinds: &[&str], by_tag: bool, what: &str) -> Result<Vec<Descriptor>, Error> {
     let mut kept: Vec<Descriptor> = Vec::new();
     for raw in index.manifests {
         let typed = raw.media_type.as_deref() == Some(OCI_MANIFEST);
         let wanted = match raw.artifact_type.as_deref() {
             None | Some("") => true,
-            Some(given) => given == kind || (by_tag && GENERIC.contains(&given)),
+            Some(given) => kinds.contains(&given) || (by_tag && GENERIC.contains(&given)),
         };
         if !typed || !wanted {
             continue;
@@ -93,17 +93,17 @@ mod tests {
             ("application/json", Some("ours"), &digests[3]),
             (OCI_MANIFEST, Some("ours"), &digests[0]),
         ];
-        assert_eq!(keep(list(&entries), "ours", false, "x").unwrap().len(), 2);
-        assert_eq!(keep(list(&entries), "ours", true, "x").unwrap().len(), 3);
-        assert!(keep(list(&[(OCI_MANIFEST, Some("ours"), "sha512:00")]), "ours", false, "x").is_err());
+        assert_eq!(keep(list(&entries), &["ours"], false, "x").unwrap().len(), 2);
+        assert_eq!(keep(list(&entries), &["ours"], true, "x").unwrap().len(), 3);
+        assert!(keep(list(&[(OCI_MANIFEST, Some("ours"), "sha512:00")]), &["ours"], false, "x").is_err());
     }
 
     #[test]
     fn floods_and_other_documents_are_errors() {
         let digests: Vec<String> = (0..=REFERRERS_LIMIT).map(|n| format!("sha256:{n:064}")).collect();
         let all: Vec<_> = digests.iter().map(|digest| (OCI_MANIFEST, Some("ours"), digest.as_str())).collect();
-        assert!(keep(list(&all[1..]), "ours", false, "x").is_ok());
-        assert!(matches!(keep(list(&all), "ours", false, "x"), Err(Error::TooMany { .. })));
+        assert!(keep(list(&all[1..]), &["ours"], false, "x").is_ok());
+        assert!(matches!(keep(list(&all), &["ours"], false, "x"), Err(Error::TooMany { .. })));
         for text in [
             "{}",
             "[]",

@@ -107,7 +107,8 @@ impl Remote {
         .await
     }
 
-    pub(crate) async fn referrers(&self, subject: &Digest, kind: &str) -> Result<Referrers, Error> {
+    pub(crate) async fn referrers(&self, subject: &Digest, kinds: &[&str]) -> Result<Referrers, Error> {
+        let kind = &kinds.join(" ");
         let cache = self.shared.cache.as_ref();
         let stored = cache.and_then(|cache| cache.list(&self.host, &self.repository, subject, kind));
         if let Some(list) = &stored
@@ -115,7 +116,7 @@ impl Remote {
         {
             return Ok(from_cache(list.clone(), None));
         }
-        match self.fetch_referrers(subject, kind).await {
+        match self.fetch_referrers(subject, kinds).await {
             Ok((list, manifests, source)) => {
                 let list = StoredList::new(kind, list, source, manifests);
                 if let Some(cache) = cache {
@@ -160,13 +161,13 @@ impl Remote {
     async fn fetch_referrers(
         &self,
         subject: &Digest,
-        kind: &str,
+        kinds: &[&str],
     ) -> Result<(Option<Digest>, Vec<Descriptor>, Source), Error> {
         let what = self.what("referrers of", subject);
         let mut empty = None;
         let mut failure = None;
         for endpoint in self.endpoints()?.iter().filter(|endpoint| endpoint.referrers) {
-            match self.referrers_from(endpoint, subject, kind, &what).await {
+            match self.referrers_from(endpoint, subject, kinds, &what).await {
                 Ok(found) if !found.1.is_empty() => return Ok(found),
                 Ok(found) => empty = Some(found),
                 Err(error) => failure = failure.or(Some(error)),
@@ -183,13 +184,13 @@ impl Remote {
         &self,
         endpoint: &Endpoint,
         subject: &Digest,
-        kind: &str,
+        kinds: &[&str],
         what: &str,
     ) -> Result<(Option<Digest>, Vec<Descriptor>, Source), Error> {
-        if let Some((bytes, pages)) = self.api_pages(endpoint, subject, kind, what).await? {
+        if let Some((bytes, pages)) = self.api_pages(endpoint, subject, kinds, what).await? {
             let mut all = RawIndex { schema_version: 2, media_type: None, manifests: Vec::new() };
             all.manifests = pages.into_iter().flat_map(|page| page.manifests).collect();
-            return Ok((Some(Digest::of(&bytes)), keep(all, kind, false, what)?, Source::Api));
+            return Ok((Some(Digest::of(&bytes)), keep(all, kinds, false, what)?, Source::Api));
         }
         let url = endpoint.url(&self.repository, "manifests", &format!("sha256-{}", subject.hex()));
         let reply = match self.ask(endpoint, url, OCI_INDEX, what).await {
@@ -199,7 +200,7 @@ impl Remote {
         };
         let bytes = reply.bytes(MANIFEST_LIMIT, what).await?;
         let index = RawIndex::parse(&bytes).map_err(|why| Error::Malformed { what: what.to_owned(), why })?;
-        Ok((Some(Digest::of(&bytes)), keep(index, kind, true, what)?, Source::TagFallback))
+        Ok((Some(Digest::of(&bytes)), keep(index, kinds, true, what)?, Source::TagFallback))
     }
 
     /// The pages of the Referrers API, and their bytes in a row; none where the registry has no such API.
@@ -207,11 +208,13 @@ impl Remote {
         &self,
         endpoint: &Endpoint,
         subject: &Digest,
-        kind: &str,
+        kinds: &[&str],
         what: &str,
     ) -> Result<Option<(Vec<u8>, Vec<RawIndex>)>, Error> {
         let mut url = endpoint.url(&self.repository, "referrers", &subject.to_string());
-        url.query_pairs_mut().append_pair("artifactType", kind);
+        if let [kind] = kinds {
+            url.query_pairs_mut().append_pair("artifactType", kind);
+        }
         let (mut all, mut pages) = (Vec::new(), Vec::new());
         loop {
             let reply = match self.ask(endpoint, url.clone(), OCI_INDEX, what).await {

@@ -117,14 +117,15 @@ impl Repository {
         }
     }
 
-    /// The manifests that may be artifacts of this type with this subject.
+    /// The manifests that may be artifacts of one of these types with this subject, in one list: a registry filters by one type
+    /// at most, so several are filtered here.
     ///
     /// # Errors
     /// Any failure: an empty list means that the registry itself says that there are none.
-    pub async fn referrers(&self, subject: &Digest, artifact_type: &str) -> Result<Referrers, Error> {
+    pub async fn referrers(&self, subject: &Digest, artifact_types: &[&str]) -> Result<Referrers, Error> {
         match &self.0 {
-            Kind::Remote(remote) => remote.referrers(subject, artifact_type).await,
-            Kind::Layout(layout) => layout.referrers(subject, artifact_type),
+            Kind::Remote(remote) => remote.referrers(subject, artifact_types).await,
+            Kind::Layout(layout) => layout.referrers(subject, artifact_types),
         }
     }
 }

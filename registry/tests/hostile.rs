@@ -75,7 +75,7 @@ async fn only_404_and_an_empty_list_are_absence() {
     let subject = Digest::of(b"subject");
     let get = async |api: Answer, tag: Answer| {
         let server = Server::start(move |request| if is_api(&request.target) { api.clone() } else { tag.clone() });
-        let found = repository(&Client::new(options()), &server).referrers(&subject, KIND).await;
+        let found = repository(&Client::new(options()), &server).referrers(&subject, &[KIND]).await;
         (found, server.targets())
     };
     let (found, targets) = get(status(404), status(404)).await;
@@ -109,11 +109,11 @@ async fn lists_are_filtered_by_us() {
     let body = list(&entries);
     let api = body.clone();
     let server = Server::start(move |_| ok(INDEX, api.clone()));
-    let found = repository(&Client::new(options()), &server).referrers(&ours, KIND).await.unwrap();
+    let found = repository(&Client::new(options()), &server).referrers(&ours, &[KIND]).await.unwrap();
     assert_eq!(found.manifests.iter().map(|d| d.digest).collect::<Vec<_>>(), [ours]);
     assert_eq!((found.source, found.list), (Source::Api, Some(Digest::of(body.as_bytes()))));
     let server = Server::start(move |r| if is_api(&r.target) { status(404) } else { ok(INDEX, body.clone()) });
-    let found = repository(&Client::new(options()), &server).referrers(&ours, KIND).await.unwrap();
+    let found = repository(&Client::new(options()), &server).referrers(&ours, &[KIND]).await.unwrap();
     assert_eq!(found.manifests.len(), 2, "cosign writes wrong types into lists by tag");
 }
 
@@ -132,7 +132,7 @@ async fn pages_are_few_and_on_one_server() {
             }
             Answer::Plain(200, headers, list(&[entry(&Digest::of(&[page as u8]), KIND)]).into())
         });
-        repository(&Client::new(options()), &server).referrers(&subject, KIND).await
+        repository(&Client::new(options()), &server).referrers(&subject, &[KIND]).await
     };
     let near: fn(usize) -> String = |page| format!("/v2/a/b/referrers/x?page={page}");
     assert_eq!(get(4, near, None).await.unwrap().manifests.len(), 4);
@@ -150,12 +150,12 @@ async fn oversized_answers_are_cut_off() {
     let server = Server::start(|_| Answer::Declared(1 << 30, Vec::new()));
     let large = repository(&Client::new(options()), &server);
     assert!(matches!(large.manifest(&digest).await, Err(Error::TooLarge { .. })));
-    assert!(matches!(large.referrers(&digest, KIND).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(large.referrers(&digest, &[KIND]).await, Err(Error::TooLarge { .. })));
     assert!(matches!(large.blob_stream(&digest, 5).await, Err(Error::WrongSize { .. })));
     let server = Server::start(|_| Answer::Flood);
     let flood = repository(&Client::new(options()), &server);
     assert!(matches!(flood.manifest(&digest).await, Err(Error::TooLarge { .. })));
-    assert!(matches!(flood.referrers(&digest, KIND).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(flood.referrers(&digest, &[KIND]).await, Err(Error::TooLarge { .. })));
     let mut stream = flood.blob_stream(&digest, 100_000).await.unwrap();
     let error = loop {
         match stream.chunk().await {
@@ -212,7 +212,7 @@ async fn second_client_does_not_ask(server: &Server, cache: &Path, patience: Dur
         Err(_) => asked.manifest(&digest).await.unwrap_err(),
     };
     let second = Client::new(options);
-    let again = repository(&second, server).referrers(&digest, KIND).await.unwrap_err();
+    let again = repository(&second, server).referrers(&digest, &[KIND]).await.unwrap_err();
     assert!(matches!(again, Error::Unavailable { .. }) && again.is_unavailable(), "{again}");
     assert_eq!(second.requests(), 0);
     error
@@ -317,9 +317,9 @@ async fn tokens_are_fetched_once_and_for_pull_only() {
     let repository = repository(&client, &front);
     let subjects: Vec<_> = (0..5u8).map(|n| Digest::of(&[n])).collect();
     let (a, b, c) = tokio::join!(
-        repository.referrers(&subjects[0], KIND),
-        repository.referrers(&subjects[1], KIND),
-        repository.referrers(&subjects[2], KIND)
+        repository.referrers(&subjects[0], &[KIND]),
+        repository.referrers(&subjects[1], &[KIND]),
+        repository.referrers(&subjects[2], &[KIND])
     );
     assert!(a.is_ok() && b.is_ok() && c.is_ok());
     let tokens = server.requests();
@@ -335,7 +335,7 @@ async fn foreign_realms_and_refusals_are_errors() {
             Server::start(move |_| Answer::Plain(401, vec![("www-authenticate", challenge.into())], Vec::new()));
         let config = docker_config(&server.host()).filter(|_| login);
         let client = Client::new(Options { docker_config: config, ..options() });
-        let error = repository(&client, &server).referrers(&Digest::of(b"x"), KIND).await.unwrap_err();
+        let error = repository(&client, &server).referrers(&Digest::of(b"x"), &[KIND]).await.unwrap_err();
         assert!(!error.is_absence() && !error.to_string().contains("hunter2"), "{error}");
         (error, client.requests())
     };
@@ -369,7 +369,7 @@ async fn what_is_cached_is_not_asked_for_and_poison_is_fetched_anew() {
         let repository = repository(&client, &server);
         assert_eq!(repository.manifest(&digest).await.unwrap(), body.as_bytes());
         assert_eq!(repository.resolve(&Version::Digest(digest)).await.unwrap().descriptor.media_type, INDEX);
-        let found = repository.referrers(&digest, KIND).await.unwrap();
+        let found = repository.referrers(&digest, &[KIND]).await.unwrap();
         assert_eq!(found.manifests.len(), 1);
         (client.requests(), found)
     };
@@ -394,7 +394,7 @@ async fn outdated_lists_serve_while_the_registry_fails_and_say_so() {
     let get = async |stale_limit| {
         let cache = Some(root.path().join("cache"));
         let client = Client::new(Options { cache, referrers_lifetime: Duration::ZERO, stale_limit, ..options() });
-        repository(&client, &server).referrers(&subject, KIND).await
+        repository(&client, &server).referrers(&subject, &[KIND]).await
     };
     let day = Duration::from_secs(86_400);
     assert!(get(day).await.is_err(), "nothing is known yet");
@@ -421,7 +421,7 @@ async fn mirrors_are_asked_in_order_and_never_hide_the_origin() {
         let client = Client::new(Options { hosts_dir: Some(root.path().to_owned()), ..options() });
         let repository = client.repository(&Reference::parse("q.example/a/b").unwrap());
         let manifest = repository.manifest(&digest).await;
-        (manifest, repository.referrers(&digest, KIND).await, mirror.targets(), origin.targets())
+        (manifest, repository.referrers(&digest, &[KIND]).await, mirror.targets(), origin.targets())
     };
     let good = || ok(INDEX, body.clone());
     let empty = || ok(INDEX, list(&[]));

@@ -49,34 +49,17 @@ async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
 }
 
 async fn of_subject(repository: &Repository, subject: Digest) -> Evidence {
-    let asked = ARTIFACT_TYPES.iter().map(|kind| repository.referrers(&subject, kind));
-    let mut manifests: BTreeMap<Digest, Descriptor> = BTreeMap::new();
-    let mut lists: Vec<Digest> = Vec::new();
-    for answer in join_all(asked).await {
-        let referrers = match answer {
-            Ok(referrers) => referrers,
-            Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
-        };
-        // The list of a type of which there is nothing adds nothing; by tag both types have the same list.
-        let silent = !lists.is_empty() && referrers.manifests.is_empty();
-        lists.extend(referrers.list.filter(|list| !silent && !lists.contains(list)));
-        manifests.extend(referrers.manifests.into_iter().map(|descriptor| (descriptor.digest, descriptor)));
-    }
+    let referrers = match repository.referrers(&subject, &ARTIFACT_TYPES).await {
+        Ok(referrers) => referrers,
+        Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
+    };
+    let manifests = &referrers.manifests;
     if manifests.len() > MAX_ARTIFACTS {
         let why = format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len());
         return Evidence::Unread { why };
     }
-    let artifacts = join_all(manifests.values().map(|descriptor| artifact(repository, descriptor))).await;
-    Evidence::Read { list: list_of(&lists), artifacts: artifacts.into_iter().flatten().collect() }
-}
-
-/// The digest that stands for all lists: of one its own, of several that of their digests, one a line.
-fn list_of(lists: &[Digest]) -> Option<Digest> {
-    match lists {
-        [] => None,
-        [list] => Some(*list),
-        lists => Some(Digest::of(lists.iter().map(|list| format!("{list}\n")).collect::<String>().as_bytes())),
-    }
+    let artifacts = join_all(manifests.iter().map(|descriptor| artifact(repository, descriptor))).await;
+    Evidence::Read { list: referrers.list, artifacts: artifacts.into_iter().flatten().collect() }
 }
 
 /// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).

@@ -12,6 +12,7 @@ use crate::document::{self, Document};
 use crate::index::{self, ARTIFACT_TYPE, Entry};
 use crate::json::{self, JsonError};
 use crate::nfd;
+use crate::schema::Schemas;
 use crate::time::Time;
 
 /// The type of a layer that holds a Proposal F document.
@@ -70,9 +71,9 @@ impl Content {
     }
 
     /// The groups that it names, under their canonical names: a newer artifact with the same ones replaces an older.
-    pub fn groups(&self) -> BTreeSet<String> {
+    pub fn groups(&self, schemas: &Schemas) -> BTreeSet<String> {
         match self {
-            Self::Document(document) => document.group_names().collect(),
+            Self::Document(document) => document.group_names(schemas).collect(),
             Self::NfdRules(spec) => spec.groups(),
         }
     }
@@ -257,13 +258,13 @@ fn created(annotations: &BTreeMap<String, String>, now: i64) -> Result<Option<Ti
 
 /// The artifacts that are in force, oldest first: one replaces only an older one of the same signer that names the same
 /// groups (matching.md §4). Without signatures all have the same signer: nobody. Ties go by digest.
-pub fn in_force(mut artifacts: Vec<Parsed>) -> (Vec<Parsed>, Vec<String>) {
+pub fn in_force(mut artifacts: Vec<Parsed>, schemas: &Schemas) -> (Vec<Parsed>, Vec<String>) {
     artifacts.sort_by_key(|artifact| (artifact.created, artifact.digest));
     artifacts.dedup_by_key(|artifact| artifact.digest);
     let mut newest: BTreeMap<BTreeSet<String>, usize> = BTreeMap::new();
     let (mut replaced, mut notes) = (BTreeSet::new(), Vec::new());
     for (at, artifact) in artifacts.iter().enumerate() {
-        if let Some(older) = newest.insert(artifact.groups(), at) {
+        if let Some(older) = newest.insert(artifact.groups(schemas), at) {
             let (old, new) = (artifacts[older].digest.short(), artifact.digest.short());
             notes.push(format!("{old} is replaced by the newer {new}, which names the same groups"));
             replaced.insert(older);
@@ -275,8 +276,8 @@ pub fn in_force(mut artifacts: Vec<Parsed>) -> (Vec<Parsed>, Vec<String>) {
 
 impl Parsed {
     /// The groups that its documents name, under their canonical names.
-    fn groups(&self) -> BTreeSet<String> {
-        self.layers.iter().flat_map(|layer| layer.content.groups()).collect()
+    fn groups(&self, schemas: &Schemas) -> BTreeSet<String> {
+        self.layers.iter().flat_map(|layer| layer.content.groups(schemas)).collect()
     }
 }
 
@@ -349,7 +350,7 @@ mod tests {
             make(r#""io.kubernetes.nfd":{"memory-numa":false},"io.bestfit":{"weight":1}"#, "2024-01-02T00:00:00Z");
         let notes = make(r#""org.blast":{"db":"nt"}"#, "2024-01-03T00:00:00Z");
         for order in [[&vendor, &newer, &notes], [&notes, &newer, &vendor], [&newer, &vendor, &notes]] {
-            let (kept, said) = in_force(order.into_iter().cloned().collect());
+            let (kept, said) = in_force(order.into_iter().cloned().collect(), Schemas::builtin());
             assert_eq!(kept, [newer.clone(), notes.clone()]);
             assert_eq!(said.len(), 1);
         }

@@ -1,23 +1,27 @@
 //! Owns the choice (matching.md §6): every candidate is assessed alone, then the best of those that fit is taken, and the
-//! default where there is doubt.
+//! default where there is doubt. [`Prepared`] is all that does not depend on the host: it answers for any number of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::artifact::{self, ArtifactError, MAX_ARTIFACTS, Parsed};
+use crate::artifact::MAX_ARTIFACTS;
+use crate::compiled::Meaning;
 use crate::decision::{
     Answer, Decision, EntryReport, Evidence, EvidenceDigests, InputDigests, Inputs, Outcome, Reason, Verdict,
 };
 use crate::digest::Digest;
-use crate::index::{Entry, Index, IndexError, Kind, SUBJECT_ANNOTATION};
+use crate::evidence::{Found, Sources};
+use crate::facts::Facts;
+use crate::index::{Entry, Index, IndexError, Kind};
 use crate::json;
-use crate::matching::{Assessment, Host};
+use crate::matching::{Host, Silent, Summary, Trace, Words};
 use crate::platform::{self, PlatformClass};
 use crate::policy::{Otherwise, Undeclared};
 use crate::ranking::Rank;
-use crate::schema::Schemas;
+use crate::rules::{Rules, Subject};
+use crate::schema::{SchemaErrors, Schemas};
 
 /// Why nothing could be decided; the default choice stays.
 #[derive(Debug, thiserror::Error)]
@@ -28,30 +32,50 @@ pub enum DecideError {
     /// The entry that containerd is said to have chosen is not in the index.
     #[error("{0} is no entry of this image index")]
     DefaultNotInIndex(Digest),
+    /// The site's schemas make no sense.
+    #[error("the group schemas of this site: {0}")]
+    Schemas(#[from] SchemaErrors),
     /// An input could not be written as JSON, so its digest is not known.
     #[error("the inputs cannot be hashed")]
     Hash(#[from] serde_json::Error),
 }
 
-/// What was found about one subject.
-#[derive(Default)]
-struct Found {
-    /// The artifacts in force.
-    artifacts: Vec<Parsed>,
-    /// Why something about it is not known.
-    unknown: Vec<(String, Option<Digest>)>,
-    /// Something could not be read.
-    unread: bool,
-    /// There is an artifact, whatever it is worth.
-    any: bool,
-    notes: Vec<String>,
+/// Everything about a decision that does not depend on the host's facts.
+pub struct Prepared<'a> {
+    inputs: &'a Inputs,
+    index: Index,
+    /// The site's and the built-in schemas; `None` where the site has none.
+    schemas: Option<Schemas>,
+    rules: Rules,
+    /// Position of the entry that containerd chose.
+    default: Option<usize>,
+    shared: Found,
+    slots: Vec<Slot>,
+}
+
+/// One candidate, whatever the host.
+struct Slot {
+    /// Position in the index.
+    position: usize,
+    class: PlatformClass,
+    found: Found,
+    /// The site's rules that may speak about it.
+    rules: Vec<usize>,
+}
+
+/// One host, asked about.
+pub struct Asked<'p> {
+    prepared: &'p Prepared<'p>,
+    host: Host<'p>,
+    rules: Vec<Answer>,
 }
 
 /// One candidate, assessed.
 struct Candidate<'a> {
     entry: &'a Entry,
     class: PlatformClass,
-    assessment: Assessment,
+    verdict: Verdict,
+    reasons: Vec<Reason>,
     artifacts: Vec<Digest>,
     unread: bool,
     rank: Option<Rank>,
@@ -66,63 +90,148 @@ struct Choice {
 
 /// Decides which entry of the index runs.
 pub fn decide(inputs: &Inputs) -> Result<Decision, DecideError> {
-    let index = Index::parse(&inputs.index)?;
-    let default = match &inputs.default {
-        Some(digest) => Some(index.entry(digest).ok_or(DecideError::DefaultNotInIndex(*digest))?),
-        None => platform::containerd_default(&index, &inputs.host),
-    };
-    let host = Host { facts: &inputs.facts, schemas: Schemas::builtin() };
-    let mut notes = BTreeSet::new();
-    let inline = Inline::read(&index, inputs.now);
-    let shared = inline.about(&index.digest, inputs);
-    let shared_says = shared.assess(&host);
-    let mut any = shared.any || shared.unread;
-    let mut candidates = Vec::new();
-    for (entry, class) in platform::candidates(&index, &inputs.host) {
-        let found = inline.about(&entry.digest, inputs);
-        any |= found.any || found.unread;
-        notes.extend(found.notes.iter().cloned());
-        let own = entry.platform.as_ref().map(|platform| host.platform(platform)).unwrap_or_default();
-        let assessment = own.and(shared_says.clone()).and(found.assess(&host));
-        let artifacts = shared.artifacts.iter().chain(&found.artifacts).map(|artifact| artifact.digest).collect();
-        let is_default = default.is_some_and(|default| default.position == entry.position);
-        let mut candidate =
-            Candidate { entry, class, assessment, artifacts, unread: shared.unread || found.unread, rank: None };
-        candidate.rank = candidate.rank(is_default);
-        notes.extend(candidate.assessment.notes.iter().cloned());
-        candidates.push(candidate);
-    }
-    notes.extend(shared.notes);
-    let choice = choose(inputs, default, &candidates, any);
-    Ok(Decision {
-        outcome: choice.outcome,
-        why: choice.why,
-        default: default.map(|entry| entry.digest),
-        entries: report(&index, inputs, candidates),
-        preferred: choice.preferred,
-        notes: notes.into_iter().collect(),
-        inputs: input_digests(inputs, index.digest)?,
-    })
+    Prepared::new(inputs)?.on(&inputs.facts).decide()
 }
 
-impl Candidate<'_> {
-    fn verdict(&self) -> Verdict {
-        self.assessment.verdict()
+impl<'a> Prepared<'a> {
+    /// Parses the index and every artifact, and resolves what they mean. The facts of `inputs` are not looked at.
+    pub fn new(inputs: &'a Inputs) -> Result<Self, DecideError> {
+        let index = Index::parse(&inputs.index)?;
+        let default = match &inputs.default {
+            Some(digest) => Some(index.entry(digest).ok_or(DecideError::DefaultNotInIndex(*digest))?),
+            None => platform::containerd_default(&index, &inputs.host),
+        };
+        let default = default.map(|entry| entry.position);
+        let schemas = if inputs.schemas.is_empty() { None } else { Some(Schemas::with(&inputs.schemas)?) };
+        let meaning = Meaning { schemas: schemas.as_ref().unwrap_or(Schemas::builtin()), policy: &inputs.policy };
+        let rules = Rules::new(&meaning);
+        let mut sources = Sources::new(inputs, &index, meaning);
+        let shared = sources.about(&index.digest);
+        let candidates = platform::candidates(&index, &inputs.host);
+        let slots = candidates.map(|(entry, class)| {
+            let found = sources.about(&entry.digest);
+            let artifacts = || shared.artifacts.iter().chain(&found.artifacts);
+            let subject = Subject {
+                entry,
+                index: index.digest,
+                artifacts: artifacts().map(|artifact| artifact.digest).collect(),
+                asks: artifacts().flat_map(|artifact| artifact.names()).collect(),
+            };
+            let rules = rules.about(&subject);
+            Slot { position: entry.position, class, found, rules }
+        });
+        let slots = slots.collect();
+        Ok(Self { inputs, index, schemas, rules, default, shared, slots })
     }
 
-    fn rank(&self, is_default: bool) -> Option<Rank> {
-        let score = &self.assessment.score;
-        (self.verdict() == Verdict::Compatible).then(|| Rank {
-            class: self.class,
-            policy: 0,
+    /// Asks about one host.
+    pub fn on<'p>(&'p self, facts: &'p Facts) -> Asked<'p> {
+        let host = Host::new(facts, self.schemas());
+        let rules = self.rules.on(&host);
+        Asked { prepared: self, host, rules }
+    }
+
+    /// How many candidates there are.
+    pub fn candidates(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn schemas(&self) -> &Schemas {
+        self.schemas.as_ref().unwrap_or(Schemas::builtin())
+    }
+
+    fn entry(&self, slot: &Slot) -> &Entry {
+        &self.index.entries[slot.position]
+    }
+}
+
+impl Asked<'_> {
+    /// The verdict on the candidate at `at` (below [`Prepared::candidates`]), and its place in the order: all that the
+    /// choice needs, without words.
+    pub fn rank(&self, at: usize) -> Option<(Verdict, Option<Rank>)> {
+        Some(self.judge(self.prepared.slots.get(at)?, &mut Silent))
+    }
+
+    fn judge<T: Trace>(&self, slot: &Slot, trace: &mut T) -> (Verdict, Option<Rank>) {
+        let (prepared, mut all) = (self.prepared, Summary::default());
+        let entry = prepared.entry(slot);
+        if let Some(platform) = &entry.platform {
+            self.host.judge_platform(platform, &mut all, trace);
+        }
+        prepared.shared.evaluate(&self.host, &mut all, trace);
+        slot.found.evaluate(&self.host, &mut all, trace);
+        let policy = prepared.rules.apply(&slot.rules, &self.rules, &mut all, trace);
+        let verdict = all.verdict();
+        let score = all.score;
+        let rank = (verdict == Verdict::Compatible).then(|| Rank {
+            class: slot.class,
+            policy,
             author: 0,
             weight: score.weight.clamp(-100, 100),
             specificity: score.specificity,
             preferred: score.preferred,
             unknown_preferred: score.unknown_preferred,
-            default: is_default,
-            position: Reverse(self.entry.position),
-            digest: Reverse(self.entry.digest),
+            default: prepared.default == Some(slot.position),
+            position: Reverse(slot.position),
+            digest: Reverse(entry.digest),
+        });
+        (verdict, rank)
+    }
+
+    /// The decision, with every reason.
+    pub fn decide(&self) -> Result<Decision, DecideError> {
+        let prepared = self.prepared;
+        let mut notes: BTreeSet<String> = prepared.shared.notes.iter().cloned().collect();
+        let mut any = prepared.shared.any || prepared.shared.unread;
+        let mut candidates = Vec::new();
+        for slot in &prepared.slots {
+            let mut words = Words::default();
+            let (verdict, rank) = self.judge(slot, &mut words);
+            let found = &slot.found;
+            any |= found.any || found.unread || prepared.rules.may_deny(&slot.rules, &self.rules);
+            notes.extend(found.notes.iter().cloned());
+            notes.extend(words.notes);
+            candidates.push(Candidate {
+                entry: prepared.entry(slot),
+                class: slot.class,
+                verdict,
+                reasons: words.reasons,
+                artifacts: prepared
+                    .shared
+                    .artifacts
+                    .iter()
+                    .chain(&found.artifacts)
+                    .map(|artifact| artifact.digest)
+                    .collect(),
+                unread: prepared.shared.unread || found.unread,
+                rank,
+            });
+        }
+        let (inputs, index) = (prepared.inputs, &prepared.index);
+        let default = prepared.default.map(|position| &index.entries[position]);
+        let choice = choose(inputs, default, &candidates, any);
+        Ok(Decision {
+            outcome: choice.outcome,
+            why: choice.why,
+            default: default.map(|entry| entry.digest),
+            entries: report(index, inputs, candidates),
+            preferred: choice.preferred,
+            notes: notes.into_iter().collect(),
+            inputs: self.input_digests()?,
+        })
+    }
+
+    fn input_digests(&self) -> Result<InputDigests, DecideError> {
+        let inputs = self.prepared.inputs;
+        let evidence = inputs.evidence.iter().map(|(subject, evidence)| (*subject, evidence_digests(evidence)));
+        Ok(InputDigests {
+            index: self.prepared.index.digest,
+            facts: hash(self.host.facts)?,
+            policy: hash(&inputs.policy)?,
+            schemas: self.prepared.schemas().digest(),
+            host: inputs.host.clone(),
+            now: inputs.now,
+            evidence: evidence.collect(),
         })
     }
 }
@@ -149,11 +258,11 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
         (None, false) => return stay("the entry that containerd chose fits this host best"),
         (None, true) => {}
     }
-    let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict() != Verdict::Incompatible;
+    let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict != Verdict::Incompatible;
     if candidates.iter().any(lost) {
         return otherwise(inputs.policy.on_error, "artifacts could not be read, and no entry is known to fit");
     }
-    match default_candidate.map(Candidate::verdict) {
+    match default_candidate.map(|candidate| candidate.verdict) {
         Some(Verdict::Incompatible) => {}
         Some(Verdict::Undetermined) => return stay("no entry is known to fit, and nobody can tell about the default"),
         _ => return stay("no entry is known to fit, and nothing speaks against the default"),
@@ -175,7 +284,7 @@ fn others(default: Option<&Entry>, digests: impl Iterator<Item = Digest>) -> Vec
 
 /// The entries that say nothing: native ones first, then those that declare neither variant nor features, by position.
 fn undeclared<'c, 'e>(candidates: &'c [Candidate<'e>]) -> Vec<&'c Candidate<'e>> {
-    let silent = candidates.iter().filter(|candidate| candidate.verdict() == Verdict::Undeclared);
+    let silent = candidates.iter().filter(|candidate| candidate.verdict == Verdict::Undeclared);
     let mut silent: Vec<&Candidate<'_>> = silent.collect();
     let plain = |entry: &Entry| entry.platform.as_ref().is_none_or(|platform| platform.is_plain());
     silent.sort_by_key(|candidate| (Reverse(candidate.class), !plain(candidate.entry), candidate.entry.position));
@@ -190,104 +299,6 @@ fn otherwise(policy: Otherwise, why: &str) -> Choice {
     Choice { outcome, why: format!("{why}: {end}"), preferred: Vec::new() }
 }
 
-/// The digest of an artifact and what came of reading it.
-type Read = (Digest, Result<Parsed, ArtifactError>);
-
-/// The artifacts that the index carries inline, by the entry that they are about.
-struct Inline {
-    by_subject: BTreeMap<Digest, Vec<Read>>,
-    /// Ones that do not say what they are about: they may be about any entry.
-    stray: Vec<Digest>,
-    present: bool,
-}
-
-impl Inline {
-    fn read(index: &Index, now: i64) -> Self {
-        let mut inline = Self { by_subject: BTreeMap::new(), stray: Vec::new(), present: false };
-        for entry in index.entries.iter().filter(|entry| entry.kind() == Kind::InlineArtifact) {
-            inline.present = true;
-            let subject = entry.annotations.get(SUBJECT_ANNOTATION).and_then(|text| text.parse().ok());
-            match subject.filter(|subject| index.entry(subject).is_some()) {
-                Some(subject) => {
-                    let read = artifact::read_inline(entry, now);
-                    inline.by_subject.entry(subject).or_default().push((entry.digest, read));
-                }
-                None => inline.stray.push(entry.digest),
-            }
-        }
-        inline
-    }
-
-    /// Everything about `subject`, from the index itself and from outside.
-    fn about(&self, subject: &Digest, inputs: &Inputs) -> Found {
-        let mut found = Found::default();
-        for (digest, read) in self.by_subject.get(subject).into_iter().flatten() {
-            found.take(*digest, read.clone());
-        }
-        if inputs.index_digest_is(subject) {
-            for digest in &self.stray {
-                found.any = true;
-                let text = format!("inline artifact {}: {SUBJECT_ANNOTATION} names no entry", digest.short());
-                found.unknown.push((text, Some(*digest)));
-            }
-        }
-        match inputs.evidence.get(subject) {
-            Some(Evidence::Read { artifacts, .. }) => {
-                if artifacts.len() > MAX_ARTIFACTS {
-                    found.any = true;
-                    found.unknown.push((format!("more than {MAX_ARTIFACTS} artifacts: none is read"), None));
-                } else {
-                    let read = artifacts.iter().map(|given| (given.digest, artifact::read(subject, given, inputs.now)));
-                    read.for_each(|(digest, read)| found.take(digest, read));
-                }
-            }
-            Some(Evidence::Unread { why }) => {
-                found.lose(format!("its artifacts could not be read: {}", json::plain(why, 300)), None);
-            }
-            // An index that carries its artifacts is the whole story: no registry is asked.
-            None if self.present => {}
-            None => found.lose("its artifacts were not asked for".to_owned(), None),
-        }
-        let (artifacts, replaced) = artifact::in_force(std::mem::take(&mut found.artifacts));
-        found.artifacts = artifacts;
-        found.notes.extend(replaced);
-        found.unknown.sort();
-        found.unknown.dedup();
-        found
-    }
-}
-
-impl Inputs {
-    fn index_digest_is(&self, digest: &Digest) -> bool {
-        digest.matches(&self.index)
-    }
-}
-
-impl Found {
-    fn take(&mut self, digest: Digest, read: Result<Parsed, ArtifactError>) {
-        let text = |error: &ArtifactError| format!("artifact {}: {error}", digest.short());
-        match read {
-            Ok(parsed) => self.artifacts.push(parsed),
-            Err(error @ ArtifactError::OtherType(_)) => return self.notes.push(text(&error)),
-            Err(error @ ArtifactError::Unread(_)) => self.lose(text(&error), Some(digest)),
-            Err(error) => self.unknown.push((text(&error), Some(digest))),
-        }
-        self.any = true;
-    }
-
-    fn lose(&mut self, text: String, artifact: Option<Digest>) {
-        self.unread = true;
-        self.unknown.push((text, artifact));
-    }
-
-    /// What it means on this host.
-    fn assess(&self, host: &Host<'_>) -> Assessment {
-        let mut assessment = host.artifacts(&self.artifacts);
-        self.unknown.iter().for_each(|(text, artifact)| assessment.unknown(text.clone(), *artifact));
-        assessment
-    }
-}
-
 /// Every entry of the index in its order.
 fn report(index: &Index, inputs: &Inputs, candidates: Vec<Candidate<'_>>) -> Vec<EntryReport> {
     let mut by_position: BTreeMap<usize, Candidate<'_>> =
@@ -300,9 +311,9 @@ fn report(index: &Index, inputs: &Inputs, candidates: Vec<Candidate<'_>>) -> Vec
                 digest,
                 position,
                 platform,
-                verdict: candidate.verdict(),
+                verdict: candidate.verdict,
                 rank: candidate.rank,
-                reasons: or_silent(candidate.assessment.reasons),
+                reasons: or_silent(candidate.reasons),
                 artifacts: candidate.artifacts,
             },
             None => {
@@ -332,19 +343,6 @@ fn skipped(entry: &Entry, inputs: &Inputs) -> String {
         (Kind::Image, None) => "it does not say for which platform it is".to_owned(),
         (Kind::Image, Some(_)) => format!("cannot run on {}/{}", inputs.host.os, inputs.host.architecture),
     }
-}
-
-fn input_digests(inputs: &Inputs, index: Digest) -> Result<InputDigests, DecideError> {
-    let evidence = inputs.evidence.iter().map(|(subject, evidence)| (*subject, evidence_digests(evidence)));
-    Ok(InputDigests {
-        index,
-        facts: hash(&inputs.facts)?,
-        policy: hash(&inputs.policy)?,
-        schemas: Schemas::builtin().digest(),
-        host: inputs.host.clone(),
-        now: inputs.now,
-        evidence: evidence.collect(),
-    })
 }
 
 /// The digest of a value's JSON form without spaces.

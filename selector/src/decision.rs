@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::policy::Policy;
 use crate::ranking::Rank;
+use crate::schema::SchemaFile;
 
 /// Everything a decision depends on. Nothing else is read: no clock, no file, no environment.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Inputs {
     pub facts: Facts,
     /// What the site asked for.
     pub policy: Policy,
+    /// The group schemas that the site adds to the built-in ones, in their order.
+    pub schemas: Vec<SchemaFile>,
     /// The operating system and architecture of the host, in OCI (GOOS, GOARCH) spelling.
     pub host: HostPlatform,
     /// The entry that containerd chose; without it the rule of `crate::platform` decides.

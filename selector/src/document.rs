@@ -58,6 +58,11 @@ pub fn read(bytes: &[u8]) -> Result<Document, JsonError> {
 }
 
 impl Document {
+    /// A document that asks for these keys, by group, and says nothing about levels or weight.
+    pub fn asking(groups: BTreeMap<String, BTreeMap<String, Wanted>>) -> Self {
+        Self { groups, ..Self::default() }
+    }
+
     /// Whether it says that the image runs anywhere: it asks for nothing at all.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
@@ -77,8 +82,8 @@ impl Document {
     }
 
     /// The groups that it names, under their canonical names.
-    pub fn group_names(&self) -> impl Iterator<Item = String> {
-        self.groups.keys().map(|name| Schemas::builtin().group(name).map_or(name, |group| &group.id).clone())
+    pub fn group_names(&self, schemas: &Schemas) -> impl Iterator<Item = String> {
+        self.groups.keys().map(|name| schemas.canonical(name).to_owned())
     }
 
     /// Takes one key of the reserved group.

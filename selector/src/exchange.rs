@@ -13,6 +13,7 @@ use crate::decision::{Decision, HostPlatform};
 use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::policy::Policy;
+use crate::schema::SchemaFile;
 
 /// The longest payload of one frame, in bytes: a 4 MiB index, or a decision over 64 entries, with room.
 pub const MAX_PAYLOAD: usize = 16 << 20;
@@ -83,6 +84,9 @@ pub struct Ask {
     pub facts: Facts,
     /// What the site asked for.
     pub policy: Policy,
+    /// The group schemas of the site: the decider has no files.
+    #[serde(default)]
+    pub schemas: Vec<SchemaFile>,
     /// The host's platform.
     pub host: HostPlatform,
     /// The entry that containerd chose.

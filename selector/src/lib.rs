@@ -2,34 +2,40 @@
 //! environment; the same [`Inputs`] always give the same [`Decision`].
 //!
 //! ```text
-//! index bytes ─▶ index ─▶ platform (candidates, default) ─┐
-//! artifacts ─▶ artifact ─▶ document ──────────────────────┼─▶ matching ─▶ ranking ─▶ decide ─▶ decision ─▶ record
-//! facts, schema, microarch ─▶ value, target ──────────────┘
+//! index bytes ─▶ index ─▶ platform (candidates, default) ──────────────┐
+//! artifacts ─▶ artifact ─▶ document, nfd ─▶ compiled (what keys mean) ─┼▶ Prepared ─▶ matching ─▶ ranking ─▶ decision ─▶ record
+//! site: schema, policy, rules ─────────────────────────────────────────┘      ▲
+//! facts ─▶ host ──────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! In the order of the data:
 //! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`decision`]: the vocabulary;
 //! - [`json`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
-//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry;
+//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`evidence`]: which of it is in force;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
-//! - [`matching`]: what holds on this host, with every reason; [`ranking`]: the order of what fits;
+//! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
+//! - [`host`], [`matching`]: what holds on a host, with every reason where somebody reads it; [`ranking`]: the order of what
+//!   fits;
 //! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained; [`exchange`]: the words between
 //!   worker and decider.
 
 #![forbid(unsafe_code)]
 
 pub mod artifact;
+pub mod compiled;
 pub mod decide;
 pub mod decision;
 pub mod devices;
 pub mod digest;
 pub mod document;
+pub mod evidence;
 #[cfg(test)]
 mod examples;
 pub mod exchange;
 pub mod facts;
 pub mod features;
+pub mod host;
 pub mod index;
 pub mod json;
 pub mod matching;
@@ -41,6 +47,7 @@ pub mod policy;
 mod properties;
 pub mod ranking;
 pub mod record;
+pub mod rules;
 pub mod schema;
 pub mod target;
 #[cfg(test)]

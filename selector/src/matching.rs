@@ -1,32 +1,38 @@
-//! Owns the evaluation of documents on a host: every key becomes an atom with an answer and a [`Reason`], answers combine
-//! after Kleene (matching.md §2, §4, §5). Knows no other candidate; `crate::decide` compares them.
+//! Owns the evaluation of what artifacts ask on a host: every key is an atom with an answer, answers combine after Kleene
+//! (matching.md §2, §4, §5). Words are written only where somebody reads them: see [`Trace`]. Knows no other candidate;
+//! `crate::decide` compares them.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::artifact::{Content, Layer, Parsed};
+use crate::compiled::{self, Atom, Compiled, Meaning, Section};
 use crate::decision::{Answer, Reason, Verdict};
 use crate::digest::Digest;
-use crate::document::Document;
-use crate::facts::{Fact, Facts, State, Value};
+use crate::facts::Fact;
 use crate::index::Platform;
 use crate::json;
 use crate::nfd;
 use crate::platform::VariantRequirement;
 use crate::ranking::{PerDimension, Specificity};
-use crate::schema::{Absent, Compare, Dimension, Key, Level, Role, Schemas, Type};
+use crate::schema::{Dimension, Level};
 use crate::target;
-use crate::value::{self, Comparison, Scalar, Wanted};
+use crate::value::{Depth, Held, Scalar, Why};
+
+pub use crate::host::Host;
 
 /// The most groups and keys that are looked at for one subject.
 pub const MAX_ATOMS: usize = 1024;
 
-/// What is held against documents.
-#[derive(Clone, Copy)]
-pub struct Host<'a> {
-    /// What is known about the host.
-    pub facts: &'a Facts,
-    /// What keys mean.
-    pub schemas: &'a Schemas,
+/// The result of everything that was asked of the host, without words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// All required atoms together.
+    pub answer: Answer,
+    /// Whether an artifact asked for something checkable, or said "runs anywhere".
+    pub declared: bool,
+    /// What satisfied atoms count for.
+    pub score: Score,
 }
 
 /// The result of everything that was asked of the host so far.
@@ -57,13 +63,67 @@ pub struct Score {
     pub unknown_preferred: Reverse<u32>,
 }
 
-/// One key of a document with its meaning.
-struct Atom<'a> {
-    name: String,
-    wanted: &'a Wanted,
-    level: Level,
-    dimension: Dimension,
-    weight: u32,
+/// An artifact in force, ready to be held against hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// What its author should know.
+    pub notes: Vec<String>,
+    plain: Vec<Form>,
+    alternatives: Vec<(String, Form)>,
+    size: usize,
+}
+
+/// One layer, in the form that hosts are held against. Each form has one function in [`Host`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    Document(Compiled),
+    NfdRules(Box<nfd::Spec>),
+}
+
+/// Who reads the words of an evaluation.
+pub trait Trace {
+    /// Whether anybody does.
+    const ON: bool;
+
+    /// Takes a reason.
+    fn reason(&mut self, reason: Reason);
+
+    /// Takes what authors should know.
+    fn note(&mut self, note: String);
+}
+
+/// Nobody reads.
+pub struct Silent;
+
+impl Trace for Silent {
+    const ON: bool = false;
+
+    fn reason(&mut self, _: Reason) {}
+
+    fn note(&mut self, _: String) {}
+}
+
+/// Everything is kept.
+#[derive(Default)]
+pub struct Words {
+    /// Each atom, in a reproducible order.
+    pub reasons: Vec<Reason>,
+    /// What authors should know.
+    pub notes: Vec<String>,
+}
+
+impl Trace for Words {
+    const ON: bool = true;
+
+    fn reason(&mut self, reason: Reason) {
+        self.reasons.push(reason);
+    }
+
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
 }
 
 impl Answer {
@@ -94,12 +154,7 @@ impl Default for Assessment {
 impl Assessment {
     /// What follows for the entry (matching.md §5).
     pub fn verdict(&self) -> Verdict {
-        match (self.answer, self.declared) {
-            (Answer::False, _) => Verdict::Incompatible,
-            (Answer::Unknown, _) => Verdict::Undetermined,
-            (_, true) => Verdict::Compatible,
-            (_, false) => Verdict::Undeclared,
-        }
+        verdict(self.answer, self.declared)
     }
 
     /// Both hold.
@@ -107,7 +162,7 @@ impl Assessment {
     pub fn and(mut self, other: Self) -> Self {
         self.answer = self.answer.and(other.answer);
         self.declared |= other.declared;
-        self.score = self.score.plus(other.score);
+        self.score.add(other.score);
         self.reasons.extend(other.reasons);
         self.notes.extend(other.notes);
         self
@@ -134,24 +189,60 @@ impl Assessment {
         self.reasons.push(Reason { answer: Answer::Unknown, text, artifact, source: None });
     }
 
-    fn note(&mut self, text: String, artifact: Option<Digest>) {
-        self.reasons.push(Reason { answer: Answer::Note, text, artifact, source: None });
+    fn of(summary: Summary, words: Words) -> Self {
+        let Summary { answer, declared, score } = summary;
+        Self { answer, declared, score, reasons: words.reasons, notes: words.notes }
+    }
+}
+
+fn verdict(answer: Answer, declared: bool) -> Verdict {
+    match (answer, declared) {
+        (Answer::False, _) => Verdict::Incompatible,
+        (Answer::Unknown, _) => Verdict::Undetermined,
+        (_, true) => Verdict::Compatible,
+        (_, false) => Verdict::Undeclared,
+    }
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { answer: Answer::True, declared: false, score: Score::default() }
+    }
+}
+
+impl Summary {
+    /// What follows for the entry (matching.md §5).
+    pub fn verdict(&self) -> Verdict {
+        verdict(self.answer, self.declared)
+    }
+
+    /// Both hold.
+    fn add(&mut self, other: Self) {
+        self.answer = self.answer.and(other.answer);
+        self.declared |= other.declared;
+        self.score.add(other.score);
+    }
+
+    /// Either holds; the best of those that do counts.
+    fn or(mut self, other: Self) -> Self {
+        self.score = match (self.answer, other.answer) {
+            (Answer::True, Answer::True) => self.score.max(other.score),
+            (_, Answer::True) => other.score,
+            _ => self.score,
+        };
+        self.answer = self.answer.or(other.answer);
+        self.declared |= other.declared;
+        self
     }
 
     /// Counts one atom.
-    fn count(&mut self, atom: &Atom<'_>, found: Comparison, fact: Option<&Fact>, artifact: Option<Digest>) {
-        let source = fact.map(|fact| json::plain(&fact.source, 200)).filter(|source| !source.is_empty());
-        let seen = source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
-        let level = if atom.level == Level::Preferred { " [preferred]" } else { "" };
-        let wanted = json::plain(&atom.wanted.to_string(), 200);
-        let text = format!("{} = {wanted}: {}{seen}{level}", atom.name, found.detail);
-        self.reasons.push(Reason { answer: found.answer, text, artifact, source });
-        match (atom.level, found.answer) {
+    fn count(&mut self, atom: &Atom, answer: Answer, depth: Depth) {
+        match (atom.level, answer) {
             (Level::Required, answer) => {
+                self.declared = true;
                 self.answer = self.answer.and(answer);
                 if answer == Answer::True {
-                    let specificity = Specificity { weight: atom.weight, depth: found.depth };
-                    self.score.specificity.count(atom.dimension, specificity);
+                    self.score.specificity.count(atom.dimension, Specificity { weight: atom.weight, depth });
                 }
             }
             (Level::Preferred, Answer::True) => self.score.preferred += u64::from(atom.weight),
@@ -162,127 +253,199 @@ impl Assessment {
 }
 
 impl Score {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            weight: self.weight.saturating_add(other.weight),
-            specificity: self.specificity.max(other.specificity),
-            preferred: self.preferred + other.preferred,
-            unknown_preferred: Reverse(self.unknown_preferred.0 + other.unknown_preferred.0),
+    fn add(&mut self, other: Self) {
+        self.weight = self.weight.saturating_add(other.weight);
+        self.specificity = self.specificity.max(other.specificity);
+        self.preferred += other.preferred;
+        self.unknown_preferred.0 += other.unknown_preferred.0;
+    }
+}
+
+impl Prepared {
+    /// Resolves what an artifact's documents mean, once for any number of hosts.
+    pub fn new(artifact: &Parsed, meaning: &Meaning<'_>) -> Self {
+        let mut prepared = Self {
+            digest: artifact.digest,
+            notes: artifact.notes.clone(),
+            plain: Vec::new(),
+            alternatives: Vec::new(),
+            size: artifact.layers.iter().map(|layer| layer.content.size()).sum(),
+        };
+        for Layer { alternative, content } in &artifact.layers {
+            let form = match content {
+                Content::Document(document) => Form::Document(meaning.document(document)),
+                Content::NfdRules(spec) => Form::NfdRules(spec.clone()),
+            };
+            match alternative {
+                Some(name) => prepared.alternatives.push((name.clone(), form)),
+                None => prepared.plain.push(form),
+            }
         }
+        prepared
+    }
+
+    /// What it asks about: `group/key` under canonical names, or `group/` where a form has no keys.
+    pub fn names(&self) -> BTreeSet<String> {
+        let forms = self.plain.iter().chain(self.alternatives.iter().map(|(_, form)| form));
+        let names = forms.flat_map(|form| -> Vec<String> {
+            match form {
+                Form::Document(compiled) => compiled.names().map(str::to_owned).collect(),
+                Form::NfdRules(spec) => spec.groups().iter().map(|group| format!("{group}/")).collect(),
+            }
+        });
+        names.collect()
     }
 }
 
 impl Host<'_> {
-    /// Everything that the artifacts in force ask for.
-    pub fn artifacts(&self, artifacts: &[Parsed]) -> Assessment {
-        let layers = artifacts.iter().flat_map(|artifact| &artifact.layers);
-        let atoms: usize = layers.map(|layer| layer.content.size()).sum();
-        if atoms > MAX_ATOMS {
-            let mut assessment = Assessment::default();
-            assessment.unknown(format!("its artifacts ask for more than {MAX_ATOMS} things"), None);
-            return assessment;
+    /// Everything that artifacts ask for is added to `into`; the words go to `trace`.
+    pub fn evaluate<'p, T: Trace>(
+        &self,
+        artifacts: impl Iterator<Item = &'p Prepared> + Clone,
+        into: &mut Summary,
+        trace: &mut T,
+    ) {
+        if artifacts.clone().map(|artifact| artifact.size).sum::<usize>() <= MAX_ATOMS {
+            return artifacts.for_each(|artifact| self.artifact(artifact, into, trace));
         }
-        let each = artifacts.iter().map(|artifact| self.artifact(artifact));
-        each.fold(Assessment::default(), Assessment::and)
+        into.answer = into.answer.and(Answer::Unknown);
+        if T::ON {
+            let text = format!("its artifacts ask for more than {MAX_ATOMS} things");
+            trace.reason(Reason { answer: Answer::Unknown, text, artifact: None, source: None });
+        }
+    }
+
+    /// Whether all that a document asks for holds, whatever its keys count for.
+    pub fn conditions(&self, document: &Compiled) -> Answer {
+        let sections = document.groups.iter().map(|section| {
+            let each = section.atoms.iter().map(|atom| self.hold::<Silent>(atom, self.fact_of(section, atom)));
+            let told =
+                if self.group(&section.group).is_some() || section.known { Answer::True } else { Answer::Unknown };
+            each.fold(told, |all, held| all.and(held.map_or(Answer::Unknown, |held| held.answer)))
+        });
+        sections.fold(Answer::True, Answer::and)
     }
 
     /// All layers of one artifact: plain ones add up, alternatives are alternatives to each other.
-    fn artifact(&self, artifact: &Parsed) -> Assessment {
-        let (alternatives, plain): (Vec<&Layer>, Vec<&Layer>) =
-            artifact.layers.iter().partition(|layer| layer.alternative.is_some());
-        let assess = |layer: &&Layer| self.layer(layer, artifact.digest);
-        let both = plain.iter().map(assess).fold(Assessment::default(), Assessment::and);
-        let either = alternatives.iter().map(assess).reduce(Assessment::or);
-        let mut all = both.and(either.unwrap_or_default());
-        all.notes.extend(artifact.notes.iter().cloned());
-        all
+    fn artifact<T: Trace>(&self, artifact: &Prepared, into: &mut Summary, trace: &mut T) {
+        artifact.plain.iter().for_each(|form| self.form(form, artifact.digest, into, trace));
+        let either = artifact.alternatives.iter().map(|(name, form)| {
+            let mut one = Summary::default();
+            if T::ON {
+                let mut words = Words::default();
+                self.form(form, artifact.digest, &mut one, &mut words);
+                words.reasons.into_iter().for_each(|reason| {
+                    trace.reason(Reason { text: format!("[alternative {name}] {}", reason.text), ..reason });
+                });
+                words.notes.into_iter().for_each(|note| trace.note(note));
+            } else {
+                self.form(form, artifact.digest, &mut one, trace);
+            }
+            one
+        });
+        if let Some(either) = either.reduce(Summary::or) {
+            into.add(either);
+        }
+        if T::ON {
+            artifact.notes.iter().for_each(|note| trace.note(note.clone()));
+        }
     }
 
-    fn layer(&self, layer: &Layer, artifact: Digest) -> Assessment {
-        let mut assessment = match &layer.content {
-            Content::Document(document) => self.document(document, artifact),
-            Content::NfdRules(spec) => nfd::assess(spec, self, nfd::Mode::Lenient, artifact),
-        };
-        if let Some(name) = &layer.alternative {
-            for reason in &mut assessment.reasons {
-                reason.text = format!("[alternative {name}] {}", reason.text);
+    fn form<T: Trace>(&self, form: &Form, artifact: Digest, into: &mut Summary, trace: &mut T) {
+        match form {
+            Form::Document(document) => self.document(document, artifact, into, trace),
+            Form::NfdRules(spec) => {
+                let found = nfd::assess(spec, self, nfd::Mode::Lenient, artifact);
+                into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
+                found.reasons.into_iter().for_each(|reason| trace.reason(reason));
+                found.notes.into_iter().for_each(|note| trace.note(note));
             }
         }
-        assessment
     }
 
-    fn document(&self, document: &Document, artifact: Digest) -> Assessment {
-        let mut assessment = Assessment { declared: document.is_empty(), ..Assessment::default() };
-        assessment.score.weight = document.weight;
-        assessment.notes.extend(document.notes.iter().cloned());
-        if document.is_empty() {
-            assessment.note("it says that it runs anywhere".to_owned(), Some(artifact));
+    fn document<T: Trace>(&self, document: &Compiled, artifact: Digest, into: &mut Summary, trace: &mut T) {
+        into.declared |= document.empty;
+        into.score.weight = into.score.weight.saturating_add(document.weight);
+        if T::ON {
+            document.notes.iter().for_each(|note| trace.note(note.clone()));
+            if document.empty {
+                trace.reason(note("it says that it runs anywhere".to_owned(), artifact));
+            }
         }
-        for (group, keys) in &document.groups {
-            self.group(&mut assessment, document, group, keys, artifact);
-        }
-        assessment
+        document.groups.iter().for_each(|section| self.section(section, artifact, into, trace));
     }
 
-    fn group(
+    fn section<T: Trace>(&self, section: &Section, artifact: Digest, into: &mut Summary, trace: &mut T) {
+        if !section.known && self.group(&section.group).is_none() {
+            if T::ON {
+                let text = format!("group {:?} is not known here: ignored", json::plain(&section.written, 100));
+                trace.note(text.clone());
+                trace.reason(note(text, artifact));
+            }
+            return;
+        }
+        for atom in &section.atoms {
+            self.atom(atom, self.fact_of(section, atom), Some(artifact), into, trace);
+        }
+    }
+
+    fn fact_of(&self, section: &Section, atom: &Atom) -> Option<&Fact> {
+        match &atom.fact {
+            Some((group, key)) => self.fact(group, key),
+            None => self.fact(&section.group, &atom.key),
+        }
+    }
+
+    fn atom<T: Trace>(
         &self,
-        into: &mut Assessment,
-        document: &Document,
-        group: &str,
-        keys: &std::collections::BTreeMap<String, Wanted>,
-        artifact: Digest,
+        atom: &Atom,
+        fact: Option<&Fact>,
+        artifact: Option<Digest>,
+        into: &mut Summary,
+        trace: &mut T,
     ) {
-        let schema = self.schemas.group(group);
-        if schema.is_none() && !self.facts.has_group(group) {
-            let text = format!("group {:?} is not known here: ignored", json::plain(group, 100));
-            into.notes.push(text.clone());
-            return into.note(text, Some(artifact));
-        }
-        let canonical_group = schema.map_or(group, |schema| &schema.id);
-        for (written, wanted) in keys {
-            let known = schema.and_then(|schema| schema.key(written));
-            let key = known.map_or(written.as_str(), |(key, _)| key);
-            let fact = self.facts.get(canonical_group, key);
-            let untyped = || fact.map(untyped);
-            let meaning = match known {
-                Some((_, meaning)) => Some(meaning.clone()),
-                None if schema.is_none() => untyped(),
-                None => None,
-            };
-            let name = format!("{canonical_group}/{key}");
-            let stated = document.level([&format!("{group}/{written}"), &name]);
-            let name = json::plain(&name, 200);
-            let Some(meaning) = meaning else {
-                let level = stated.unwrap_or_default();
-                let near = schema.and_then(|schema| schema.nearest(written));
-                let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-                let found = Comparison::new(Answer::Unknown, format!("no known key{hint}"));
-                let atom = Atom { name, wanted, level, dimension: Dimension::Other, weight: 0 };
-                into.declared |= level == Level::Required;
-                into.count(&atom, found, None, Some(artifact));
-                continue;
-            };
-            let level = stated.unwrap_or(meaning.level);
-            if meaning.role != Role::Requires || level == Level::Info {
-                let what = if meaning.role == Role::Provides { "a fact of the image" } else { "information" };
-                let wanted = json::plain(&wanted.to_string(), 200);
-                into.note(format!("{name} = {wanted}: {what}, not checked"), Some(artifact));
-                continue;
+        let Some(held) = self.hold::<T>(atom, fact) else {
+            if let (true, compiled::Test::Unchecked(what)) = (T::ON, &atom.test) {
+                let text = format!("{} = {}: {what}", atom.name, atom.wanted);
+                trace.reason(Reason { answer: Answer::Note, text, artifact, source: None });
             }
-            let found = self.answer(&meaning, wanted, fact);
-            let atom = Atom { name, wanted, level, dimension: meaning.dimension, weight: meaning.weight };
-            into.declared |= level == Level::Required;
-            into.count(&atom, found, fact, Some(artifact));
+            return;
+        };
+        into.count(atom, held.answer, held.depth);
+        if T::ON {
+            trace.reason(reason(atom, &held, fact, artifact));
         }
     }
 
-    fn answer(&self, key: &Key, wanted: &Wanted, fact: Option<&Fact>) -> Comparison {
+    /// Holds an atom against its fact; `None` where it is not checked.
+    fn hold<'f, T: Trace>(&self, atom: &'f Atom, fact: Option<&'f Fact>) -> Option<Held<'f>> {
         let state = fact.map(|fact| &fact.state);
-        if key.kind == Type::Dag {
-            return target::compare(self.facts, &wanted.values, state);
+        Some(match &atom.test {
+            compiled::Test::Unchecked(_) => return None,
+            compiled::Test::Unclear(why) => {
+                Held { answer: Answer::Unknown, depth: [0; 4], why: Why::Text(why.as_str().into()) }
+            }
+            compiled::Test::Value(requirement) => requirement.hold(state),
+            compiled::Test::Target(wanted) if T::ON => {
+                let found = self.explain_target(wanted, state);
+                Held { answer: found.answer, depth: found.depth, why: Why::Text(found.detail.into()) }
+            }
+            compiled::Test::Target(wanted) => {
+                let (answer, depth) = self.target(atom, wanted, state);
+                Held { answer, depth, why: Why::NotTold }
+            }
+        })
+    }
+
+    /// What the entry's own platform asks for, added to `into`.
+    pub fn judge_platform<T: Trace>(&self, platform: &Platform, into: &mut Summary, trace: &mut T) {
+        if platform.is_plain() {
+            return;
         }
-        let not_told = || State::Unknown { why: "this host's facts do not say".to_owned() };
-        value::compare(key, wanted, state.unwrap_or(&not_told()))
+        let found = self.platform(platform);
+        into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
+        found.reasons.into_iter().for_each(|reason| trace.reason(reason));
+        found.notes.into_iter().for_each(|note| trace.note(note));
     }
 
     /// What the entry's own platform asks for beyond os and architecture. It may rule an entry out; alone it never makes
@@ -302,37 +465,34 @@ impl Host<'_> {
                 return assessment;
             }
         };
-        let fact = self.facts.get(group, key).or_else(|| self.facts.get(target::GROUP, target::TARGET));
+        let fact = self.fact(group, key).or_else(|| self.fact(target::GROUP, target::TARGET));
         let meaning = self.schemas.group(group).and_then(|schema| schema.key(key)).map(|(_, key)| key);
-        let weight = meaning.map_or(0, |key| key.weight);
-        let wanted = Wanted { values: vec![Scalar::Text(wanted)], array: false };
-        let found = target::compare(self.facts, &wanted.values, fact.map(|fact| &fact.state));
-        let name = "platform.variant".to_owned();
-        let atom = Atom { name, wanted: &wanted, level: Level::Required, dimension: Dimension::Cpu, weight };
-        assessment.count(&atom, found, fact, None);
-        assessment
+        let atom = Atom {
+            key: key.to_owned(),
+            fact: None,
+            name: "platform.variant".to_owned(),
+            wanted: wanted.clone(),
+            level: Level::Required,
+            dimension: Dimension::Cpu,
+            weight: meaning.map_or(0, |key| key.weight),
+            test: compiled::Test::Target(vec![Scalar::Text(wanted)]),
+        };
+        let (mut summary, mut words) = (Summary::default(), Words::default());
+        self.atom(&atom, fact, None, &mut summary, &mut words);
+        summary.declared = false;
+        assessment.and(Assessment::of(summary, words))
     }
 }
 
-/// The meaning of a key in a group that only the host's facts know: equality (matching.md §1).
-fn untyped(fact: &Fact) -> Key {
-    let kind = match &fact.state {
-        State::Known { value: Value::Bool(_) } => Type::Bool,
-        State::Known { value: Value::Int(_) } => Type::Int,
-        State::Known { value: Value::Set(_) } => Type::Set,
-        State::Known { value: Value::Text(_) } | State::Absent | State::Unknown { .. } => Type::String,
-    };
-    Key {
-        kind,
-        compare: Some(Compare::Eq),
-        role: Role::Requires,
-        level: Level::Required,
-        weight: 10,
-        dimension: Dimension::Other,
-        absent: Absent::Mismatch,
-        specificity: 0,
-        aliases: Vec::new(),
-        value_aliases: Default::default(),
-        doc: String::new(),
-    }
+fn note(text: String, artifact: Digest) -> Reason {
+    Reason { answer: Answer::Note, text, artifact: Some(artifact), source: None }
+}
+
+/// One atom in words: what was asked, what the host said, and where it says so.
+fn reason(atom: &Atom, held: &Held<'_>, fact: Option<&Fact>, artifact: Option<Digest>) -> Reason {
+    let source = fact.map(|fact| json::plain(&fact.source, 200)).filter(|source| !source.is_empty());
+    let seen = source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
+    let level = if atom.level == Level::Preferred { " [preferred]" } else { "" };
+    let text = format!("{} = {}: {}{seen}{level}", atom.name, atom.wanted, held.why);
+    Reason { answer: held.answer, text, artifact, source }
 }

@@ -1,24 +1,47 @@
 //! Owns group schemas: what the keys of a group mean, how they compare, how much they count (matching.md §2, §8). A
-//! schema is a JSON file shaped as JSON Graph; the built-in ones lie in `schemas/`. Compares nothing itself; that is
-//! `crate::value`.
+//! schema is a JSON file shaped as JSON Graph; the built-in ones lie in `schemas/`, and a site adds its own. Compares
+//! nothing itself; that is `crate::value`.
+//!
+//! ```text
+//! file ─▶ file (parsed, every finding) ─▶ lint (edges, cycles, docs) ─▶ merge (what a site may change) ─▶ Schemas ─▶ show
+//! ```
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::json::{self, JsonError};
-use crate::microarch;
 
-const BUILTIN: [&str; 4] = [
-    include_str!("../schemas/nfd.json"),
-    include_str!("../schemas/io.archspec.json"),
-    include_str!("../schemas/host.json"),
-    include_str!("../schemas/org.supercontainers.json"),
+pub mod file;
+pub mod lint;
+mod merge;
+pub mod show;
+mod values;
+
+pub use values::Values;
+
+const BUILTIN: [(&str, &str); 4] = [
+    ("nfd.json", include_str!("../schemas/nfd.json")),
+    ("io.archspec.json", include_str!("../schemas/io.archspec.json")),
+    ("host.json", include_str!("../schemas/host.json")),
+    ("org.supercontainers.json", include_str!("../schemas/org.supercontainers.json")),
 ];
 /// The longest schema that is read, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
+/// The most schemas that a site may add.
+pub const MAX_FILES: usize = 64;
+
+/// A schema as it was read from a file of the site; parsing comes later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaFile {
+    /// The name of the file, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
 
 /// All schemas that hold on a node.
 #[derive(Debug)]
@@ -29,59 +52,65 @@ pub struct Schemas {
 }
 
 /// The schema of one group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Group {
     /// The name of the group in facts and reports.
     pub id: String,
-    /// The version of the schema.
+    /// The version of the schema; a site's additions do not change a built-in one.
     pub version: String,
+    /// What it is about, in one line.
+    pub label: String,
+    /// Other names of the group.
+    pub aliases: Vec<String>,
+    /// The files that say something about it, the built-in one first.
+    pub files: Vec<String>,
+    /// What follows from what, and what excludes what.
+    pub implications: Vec<Implication>,
     keys: BTreeMap<String, Key>,
-    aliases: BTreeMap<String, String>,
+    key_aliases: BTreeMap<String, String>,
     strip: Vec<String>,
 }
 
-/// The meaning of one key, or of all keys with a prefix.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The meaning of one key, or of all keys with a prefix (`cpu-cpuid.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// What its values are.
-    #[serde(rename = "type")]
     pub kind: Type,
     /// How they compare; without it the default of the type.
     pub compare: Option<Compare>,
     /// Which side it describes.
-    #[serde(default)]
     pub role: Role,
-    /// Whether it must hold, where the document does not say.
-    #[serde(default)]
+    /// Whether it must hold, where neither the site nor the document says.
     pub level: Level,
     /// How much a satisfied requirement counts within its dimension.
-    #[serde(default = "default_weight")]
     pub weight: u32,
     /// Which dimension of the order it counts in.
-    #[serde(default)]
     pub dimension: Dimension,
     /// What it means that the host does not have the thing.
-    #[serde(default)]
     pub absent: Absent,
     /// A fixed value specificity for keys whose values have none: `X86_64_V4` before `X86_64_V3`.
-    #[serde(default)]
     pub specificity: u64,
     /// Other names of the key.
-    #[serde(default)]
     pub aliases: Vec<String>,
     /// Other names of values.
-    #[serde(default)]
     pub value_aliases: BTreeMap<String, String>,
     /// What it means, or where that is written.
-    #[serde(default)]
     pub doc: String,
+    /// Values as documents write them.
+    pub examples: Vec<String>,
+    /// The host's fact that it is held against, as group and key, where that has another name.
+    pub fact: Option<(String, String)>,
+    /// Its values and their order, where the schema lists them.
+    pub values: Option<Arc<Values>>,
 }
 
 /// The type of a key's values (matching.md §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
+    /// No type is given: equality with whatever the host says.
+    #[default]
+    Untyped,
     /// True or false.
     Bool,
     /// A whole number.
@@ -96,39 +125,45 @@ pub enum Type {
     Enum,
     /// A set that the host's must contain.
     Set,
-    /// A node of archspec's graph.
+    /// A node of a graph: of the values that the schema lists, else of archspec's targets.
     Dag,
 }
 
 /// How values compare (matching.md §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compare {
     /// Equal.
     Eq,
     /// At least.
     Ge,
+    /// Within a range; a bare value is a range of its own.
+    Range,
     /// At least, with the same major number.
     SameMajor,
     /// The same leading components.
     Prefix,
+    /// Contained in the host's set.
+    Subset,
+    /// The host's node or one of its ancestors.
+    Ancestor,
 }
 
 /// Which side a key describes (matching.md §2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The host must satisfy it.
     #[default]
     Requires,
-    /// A fact of the image.
+    /// A fact of the image: checked only where the site or the user asks.
     Provides,
     /// Never checked.
     Info,
 }
 
 /// Whether a requirement must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// It must.
@@ -141,7 +176,7 @@ pub enum Level {
 }
 
 /// What an absent thing is (matching.md §5).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Absent {
     /// `false`.
@@ -154,7 +189,7 @@ pub enum Absent {
 }
 
 /// The dimensions of the order (matching.md §6).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
     /// GPUs and the like.
@@ -172,64 +207,65 @@ pub enum Dimension {
     Other,
 }
 
-/// Why a schema was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("a group schema cannot be read: {0}")]
-pub struct SchemaError(#[from] JsonError);
-
-#[derive(Deserialize)]
-struct RawFile {
-    graph: RawGraph,
+/// A node of a schema as something that can be so on a host: a key that is true, or that has a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Assertion {
+    /// The key.
+    pub key: String,
+    /// Its value; `None` stands for "true".
+    pub value: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct RawGraph {
-    id: String,
-    version: String,
-    #[serde(default)]
-    metadata: RawMetadata,
-    nodes: BTreeMap<String, RawNode>,
+/// What a host that satisfies `when` says about `then` as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Implication {
+    /// What is known.
+    pub when: Assertion,
+    /// What follows, or is excluded.
+    pub then: Assertion,
+    /// Whether it is excluded.
+    pub conflict: bool,
 }
 
-#[derive(Default, Deserialize)]
-struct RawMetadata {
-    /// Other names of the group.
-    #[serde(default)]
-    aliases: Vec<String>,
-    /// Prefixes that keys may carry.
-    #[serde(default)]
-    strip: Vec<String>,
+/// One thing that is wrong with a schema, or better done otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// Line and column, from 1, where they could be told.
+    pub position: Option<(usize, usize)>,
+    /// Whether the file is refused.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
 }
 
-#[derive(Deserialize)]
-struct RawNode {
-    metadata: Key,
+/// Whether a finding keeps a schema from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It is used all the same.
+    Warning,
+    /// It is refused.
+    Error,
 }
 
-fn default_weight() -> u32 {
-    10
-}
+/// Why schemas were refused: every error of every file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct SchemaErrors(pub Vec<Finding>);
 
 impl Schemas {
     /// The schemas that are compiled in, parsed once.
     pub fn builtin() -> &'static Self {
         static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
         #[expect(clippy::expect_used, reason = "the files are compiled in, and a test parses them")]
-        SCHEMAS.get_or_init(|| Self::parse(&BUILTIN).expect("the built-in schemas are valid"))
+        SCHEMAS.get_or_init(|| merge::all(&BUILTIN, &[]).expect("the built-in schemas are valid"))
     }
 
-    /// Parses schema files; a later file of the same group replaces the earlier.
-    fn parse(files: &[&str]) -> Result<Self, SchemaError> {
-        let (mut groups, mut aliases) = (BTreeMap::new(), BTreeMap::new());
-        let mut hashed = Digest::of(microarch::BUILTIN.as_bytes()).to_string();
-        for file in files {
-            let graph = json::read::<RawFile>(file.as_bytes(), MAX_BYTES)?.graph;
-            aliases.extend(graph.metadata.aliases.iter().map(|alias| (alias.clone(), graph.id.clone())));
-            groups.insert(graph.id.clone(), Group::from(graph));
-            hashed.push('\n');
-            hashed.push_str(&Digest::of(file.as_bytes()).to_string());
-        }
-        Ok(Self { groups, aliases, digest: Digest::of(hashed.as_bytes()) })
+    /// The built-in schemas and those of the site, in the order of their names. A site's schema may add and tighten; what
+    /// weakens a built-in requirement without `"override": true` is an error.
+    pub fn with(files: &[SchemaFile]) -> Result<Self, SchemaErrors> {
+        merge::all(&BUILTIN, files)
     }
 
     /// The digest over all schemas and the archspec data.
@@ -241,16 +277,15 @@ impl Schemas {
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.get(self.aliases.get(name).map_or(name, String::as_str))
     }
-}
 
-impl From<RawGraph> for Group {
-    fn from(graph: RawGraph) -> Self {
-        let keys: BTreeMap<String, Key> = graph.nodes.into_iter().map(|(name, node)| (name, node.metadata)).collect();
-        let named = |(name, key): (&String, &Key)| -> Vec<(String, String)> {
-            key.aliases.iter().map(|alias| (alias.clone(), name.clone())).collect()
-        };
-        let aliases = keys.iter().flat_map(named).collect();
-        Self { id: graph.id, version: graph.version, keys, aliases, strip: graph.metadata.strip }
+    /// All groups, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// The canonical name of a group.
+    pub fn canonical<'a>(&'a self, group: &'a str) -> &'a str {
+        self.aliases.get(group).map_or(group, String::as_str)
     }
 }
 
@@ -258,12 +293,17 @@ impl Group {
     /// The canonical name of `key` and its meaning: the key itself, an alias, else the longest prefix (`cpu-cpuid.*`).
     pub fn key<'a>(&'a self, key: &'a str) -> Option<(&'a str, &'a Key)> {
         let key = self.strip.iter().find_map(|prefix| key.strip_prefix(prefix.as_str())).unwrap_or(key);
-        if let Some((name, meaning)) = self.keys.get_key_value(self.aliases.get(key).map_or(key, String::as_str)) {
+        if let Some((name, meaning)) = self.keys.get_key_value(self.key_aliases.get(key).map_or(key, String::as_str)) {
             return Some((name, meaning));
         }
         let families = self.keys.iter().filter_map(|(name, meaning)| Some((name.strip_suffix('*')?, meaning)));
         let covering = families.filter(|(prefix, _)| key.len() > prefix.len() && key.starts_with(prefix));
         covering.max_by_key(|(prefix, _)| prefix.len()).map(|(_, meaning)| (key, meaning))
+    }
+
+    /// All keys and families by name.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Key)> {
+        self.keys.iter().map(|(name, key)| (name.as_str(), key))
     }
 
     /// The key that was probably meant by one that is not known.
@@ -272,6 +312,57 @@ impl Group {
         let near = self.keys.keys().filter(|name| !far(name));
         let near = near.map(|name| (distance(key, name), name.as_str()));
         near.min().filter(|(distance, name)| distance * 3 <= name.len()).map(|(_, name)| name)
+    }
+}
+
+impl Type {
+    /// How values of this type compare where the schema does not say.
+    pub fn compare(self) -> Compare {
+        match self {
+            Self::Int | Self::Quantity | Self::Version => Compare::Ge,
+            Self::Set => Compare::Subset,
+            Self::Dag => Compare::Ancestor,
+            Self::Untyped | Self::Bool | Self::String | Self::Enum => Compare::Eq,
+        }
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            kind: Type::default(),
+            compare: None,
+            role: Role::default(),
+            level: Level::default(),
+            weight: 10,
+            dimension: Dimension::default(),
+            absent: Absent::default(),
+            specificity: 0,
+            aliases: Vec::new(),
+            value_aliases: BTreeMap::new(),
+            doc: String::new(),
+            examples: Vec::new(),
+            fact: None,
+            values: None,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        write!(f, ": {severity}: {}", self.message)
+    }
+}
+
+impl fmt::Display for SchemaErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(Finding::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -291,36 +382,4 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_builtin_schemas_are_valid_and_documented() {
-        let schemas = Schemas::builtin();
-        for group in schemas.groups.values() {
-            for (name, key) in &group.keys {
-                assert!(!key.doc.is_empty(), "{}/{name} has no doc", group.id);
-                assert!(!group.keys.keys().any(|other| key.aliases.contains(other)), "{name}: an alias is a key");
-            }
-        }
-    }
-
-    #[test]
-    fn finds_keys_by_name_alias_and_family() {
-        let nfd = Schemas::builtin().group("feature.node.kubernetes.io").unwrap();
-        assert_eq!(nfd.id, "nfd");
-        let (name, key) = nfd.key("feature.node.kubernetes.io/cpu-cpuid.AVX2").unwrap();
-        assert_eq!((name, key.kind, key.absent), ("cpu-cpuid.AVX2", Type::Bool, Absent::False));
-        assert_eq!(nfd.key("cpu-cpuid.X86_64_V3").unwrap().1.specificity, 2);
-        assert!(nfd.key("cpu-cpuid.").is_none() && nfd.key("memory-num").is_none());
-        assert_eq!(nfd.nearest("memory-num"), Some("memory-numa"));
-        assert_eq!(nfd.nearest("something-else-altogether"), None);
-        assert_eq!(Schemas::builtin().group("io.archspec").unwrap().key("target").unwrap().0, "cpu.target");
-        assert!(Schemas::builtin().group("org.blast").is_none());
-    }
-
-    #[test]
-    fn edit_distance() {
-        assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("a", "a")), (3, 2, 0));
-    }
-}
+mod tests;

@@ -116,7 +116,8 @@ pub(crate) fn inputs(images: &[(&str, Option<&str>)], facts: Facts) -> Inputs {
 pub(crate) fn bare_inputs(index: Vec<u8>, facts: Facts) -> Inputs {
     let evidence = [(Digest::of(&index), Evidence::Read { list: None, artifacts: Vec::new() })].into();
     let host = HostPlatform { os: "linux".into(), architecture: "amd64".into() };
-    Inputs { index, facts, policy: Policy::default(), host, default: None, evidence, now: NOW }
+    let schemas = Vec::new();
+    Inputs { index, facts, policy: Policy::default(), schemas, host, default: None, evidence, now: NOW }
 }
 
 /// Attaches artifacts to an image; none at all says that it was asked and has none.

@@ -1,20 +1,24 @@
 //! Owns values: what a document may ask for, and how that is held against a host's value (matching.md §3). A host value
 //! never raises an error; a requirement that cannot be read is Unknown, never true.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 use crate::decision::Answer;
 use crate::facts::{State, Value};
 use crate::json;
-use crate::schema::{Absent, Compare, Key, Type};
+use crate::schema::{self, Absent, Compare, Key, Type, Values};
 use crate::version::{self, Range, Version};
 
 /// How specific a satisfied value is; compared only within one schema weight. Versions use all four numbers.
 pub type Depth = [u64; 4];
 
+static FALSE: Value = Value::Bool(false);
+static ZERO: Value = Value::Int(0);
 /// The most values in one array.
 const MAX_VALUES: usize = 256;
 
@@ -61,105 +65,251 @@ impl Comparison {
     }
 }
 
-/// What one value of a requirement accepts.
-enum Accept {
-    Bool(bool),
-    Number(Range<i64>),
-    Version(Range<Version>),
-    Text(String),
+/// What a document asks of one key, read as the key's type. Reading is done once; holding it against a host allocates
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    accepts: Accepts,
+    absent: Absent,
+    specificity: u64,
+    aliases: BTreeMap<String, String>,
+}
+
+/// Any of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Accepts {
+    Bool(Vec<bool>),
+    Int(Vec<Range<i64>>),
+    Quantity(Vec<Range<i64>>),
+    Version(Vec<Range<Version>>),
+    Text(Vec<String>),
+    /// All of these.
     Subset(BTreeSet<String>),
+    /// Each with its depth.
+    Values(Arc<Values>, Vec<(String, u64)>),
+    /// Equality with a value whose type only the host knows.
+    Same(Wanted),
 }
 
-/// Holds `wanted` against what the host says about `key`; `Type::Dag` is `crate::matching`'s, which has the other facts
-/// that it needs.
-pub fn compare(key: &Key, wanted: &Wanted, host: &State) -> Comparison {
-    let accepted = match accepts(key, wanted) {
-        Ok(accepted) => accepted,
-        Err(why) => return Comparison::new(Answer::Unknown, why),
-    };
-    let value = match (host, key.absent) {
-        (State::Known { value }, _) => value.clone(),
-        (State::Unknown { why }, _) => return Comparison::new(Answer::Unknown, format!("cannot be seen: {why}")),
-        (State::Absent, Absent::Mismatch) => return Comparison::new(Answer::False, "absent on this host"),
-        (State::Absent, Absent::False) => Value::Bool(false),
-        (State::Absent, Absent::Zero) => Value::Int(0),
-    };
-    let shown = match host {
-        State::Absent => "absent on this host".to_owned(),
-        _ => format!("this host has {}", json::plain(&value.to_string(), 200)),
-    };
-    let mut best: Option<Depth> = None;
-    for accept in &accepted {
-        match accept.holds(key, &value) {
-            Some(Some(depth)) => best = best.max(Some(depth)),
-            Some(None) => {}
-            None => return Comparison::new(Answer::Unknown, format!("{shown}: not comparable")),
-        }
-    }
-    match best {
-        Some(mut depth) => {
-            depth[0] = depth[0].max(key.specificity);
-            Comparison::satisfied(shown, depth)
-        }
-        None => Comparison::new(Answer::False, shown),
-    }
+/// How a host answers a requirement.
+#[derive(Debug)]
+pub struct Held<'h> {
+    /// True, false or unknown.
+    pub answer: Answer,
+    /// The specificity of a satisfied value.
+    pub depth: Depth,
+    /// Why; written out only where somebody reads it.
+    pub why: Why<'h>,
 }
 
-/// Reads a requirement as its key's type; an error is its author's.
-fn accepts(key: &Key, wanted: &Wanted) -> Result<Vec<Accept>, String> {
-    if wanted.values.is_empty() {
-        return Err("an empty array asks for nothing".to_owned());
-    }
-    if key.kind == Type::Set {
-        return Ok(vec![Accept::Subset(wanted.values.iter().map(|value| text(key, value)).collect())]);
-    }
-    wanted.values.iter().map(|value| accept(key, value)).collect()
+/// Why a host answers as it does.
+#[derive(Debug)]
+pub enum Why<'h> {
+    /// It has this value.
+    Has(&'h Value),
+    /// Its value is of another kind.
+    NotComparable(&'h Value),
+    /// It does not have the thing.
+    Absent,
+    /// Nobody could look.
+    Unseen(&'h str),
+    /// Its facts do not speak of the key.
+    NotTold,
+    /// Another reason.
+    Text(Cow<'h, str>),
 }
 
-fn accept(key: &Key, value: &Scalar) -> Result<Accept, String> {
-    let no = |kind: &str| format!("{} is no {kind}", json::plain(&value.to_string(), 100));
-    let written = text(key, value);
-    match key.kind {
-        Type::Bool => boolean(&written).map(Accept::Bool).ok_or_else(|| no("true or false")),
-        Type::Int => number_range(key, &written, integer).map(Accept::Number).ok_or_else(|| no("number or range")),
-        Type::Quantity => {
-            number_range(key, &written, quantity).map(Accept::Number).ok_or_else(|| no("amount or range"))
-        }
-        Type::Version => version_range(key, &written).map(Accept::Version).ok_or_else(|| no("version or range")),
-        Type::String | Type::Enum | Type::Set | Type::Dag => Ok(Accept::Text(written)),
-    }
-}
-
-impl Accept {
-    /// `Some(Some(depth))` where it holds, `Some(None)` where it does not, `None` where the host's value is of another
-    /// kind.
-    fn holds(&self, key: &Key, host: &Value) -> Option<Option<Depth>> {
-        let shallow = |holds: bool| holds.then_some([0; 4]);
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bool(wanted) => host_boolean(host).map(|host| shallow(host == *wanted)),
-            Self::Number(range) => host_number(key, host).map(|host| shallow(range.contains(host))),
-            Self::Version(range) => {
-                let version: Version = host.to_string().parse().ok()?;
-                Some(range.contains(version).then(|| range.low().map_or([0; 4], |low| low.parts())))
+            Self::Has(value) => write!(f, "this host has {}", json::plain(&value.to_string(), 200)),
+            Self::NotComparable(value) => {
+                write!(f, "this host has {}: not comparable", json::plain(&value.to_string(), 200))
             }
-            Self::Text(wanted) => Some(shallow(match host {
-                Value::Set(values) => values.iter().any(|value| canonical(key, value) == *wanted),
-                one => canonical(key, &one.to_string()) == *wanted,
-            })),
-            Self::Subset(wanted) => match host {
+            Self::Absent => f.write_str("absent on this host"),
+            Self::Unseen(why) => write!(f, "cannot be seen: {why}"),
+            Self::NotTold => f.write_str("this host's facts do not say"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Requirement {
+    /// Reads a requirement as its key's type; an error is its author's.
+    pub fn read(key: &Key, wanted: &Wanted) -> Result<Self, String> {
+        if wanted.values.is_empty() {
+            return Err("an empty array asks for nothing".to_owned());
+        }
+        let (absent, specificity) = (key.absent, key.specificity);
+        Ok(Self { accepts: Accepts::read(key, wanted)?, absent, specificity, aliases: key.value_aliases.clone() })
+    }
+
+    /// Holds it against a host; `None` where its facts do not speak of the key.
+    pub fn hold<'h>(&self, host: Option<&'h State>) -> Held<'h> {
+        let unknown = |why| Held { answer: Answer::Unknown, depth: [0; 4], why };
+        let value = match (host, self.absent) {
+            (Some(State::Known { value }), _) => value,
+            (Some(State::Unknown { why }), _) => return unknown(Why::Unseen(why)),
+            (None, _) => return unknown(Why::NotTold),
+            (Some(State::Absent), Absent::Mismatch) => {
+                return Held { answer: Answer::False, depth: [0; 4], why: Why::Absent };
+            }
+            (Some(State::Absent), Absent::False) => &FALSE,
+            (Some(State::Absent), Absent::Zero) => &ZERO,
+        };
+        let known = matches!(host, Some(State::Known { .. }));
+        match self.depth(value) {
+            None => unknown(if known { Why::NotComparable(value) } else { Why::Absent }),
+            Some(found) => {
+                let mut depth = found.unwrap_or_default();
+                if found.is_some() {
+                    depth[0] = depth[0].max(self.specificity);
+                }
+                let answer = if found.is_some() { Answer::True } else { Answer::False };
+                Held { answer, depth, why: if known { Why::Has(value) } else { Why::Absent } }
+            }
+        }
+    }
+
+    /// Whether a host value would satisfy it.
+    pub fn accepts(&self, value: &Value) -> bool {
+        matches!(self.depth(value), Some(Some(_)))
+    }
+
+    /// `Some(Some(depth))` where it holds, `Some(None)` where it does not, `None` where the host's value is of another
+    /// kind. Of several values that hold the deepest counts.
+    fn depth(&self, host: &Value) -> Option<Option<Depth>> {
+        let shallow = |holds: bool| holds.then_some([0; 4]);
+        match &self.accepts {
+            Accepts::Bool(wanted) => host_boolean(host).map(|host| shallow(wanted.contains(&host))),
+            Accepts::Int(ranges) => {
+                host_number(host, integer).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
+            }
+            Accepts::Quantity(ranges) => {
+                host_number(host, quantity).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
+            }
+            Accepts::Version(ranges) => {
+                let version: Version = text_of(host).parse().ok()?;
+                let holding = ranges.iter().filter(|range| range.contains(version));
+                Some(holding.map(|range| range.low().map_or([0; 4], |low| low.parts())).max())
+            }
+            Accepts::Text(wanted) => {
+                let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == self.canonical(text));
+                Some(shallow(match host {
+                    Value::Set(values) => values.iter().any(|value| is_wanted(value)),
+                    one => is_wanted(&text_of(one)),
+                }))
+            }
+            Accepts::Subset(wanted) => match host {
                 Value::Set(values) => Some(wanted.is_subset(values).then_some([wanted.len() as u64, 0, 0, 0])),
                 _ => None,
             },
+            Accepts::Values(graph, wanted) => {
+                let one = |host: &str| {
+                    let host = self.canonical(host);
+                    let holding = wanted.iter().filter(|(wanted, _)| graph.satisfies(host, wanted));
+                    holding.map(|(_, depth)| [*depth, 0, 0, 0]).max()
+                };
+                Some(match host {
+                    Value::Set(values) => values.iter().filter_map(|value| one(value)).max(),
+                    value => one(&text_of(value)),
+                })
+            }
+            Accepts::Same(wanted) => same(wanted, host).map(shallow),
+        }
+    }
+
+    fn canonical<'a>(&'a self, text: &'a str) -> &'a str {
+        self.aliases.get(text).map_or(text, String::as_str)
+    }
+}
+
+impl Accepts {
+    fn read(key: &Key, wanted: &Wanted) -> Result<Self, String> {
+        let texts = || wanted.values.iter().map(|value| text(key, value));
+        match key.kind {
+            Type::Untyped => return Ok(Self::Same(wanted.clone())),
+            Type::Set => return Ok(Self::Subset(texts().collect())),
+            _ => {}
+        }
+        match (key.kind, &key.values) {
+            (Type::Bool, _) => each(key, wanted, "true or false", boolean).map(Self::Bool),
+            (Type::Int, _) => {
+                each(key, wanted, "number or range", |text| number_range(key, text, integer)).map(Self::Int)
+            }
+            (Type::Quantity, _) => {
+                each(key, wanted, "amount or range", |text| number_range(key, text, quantity)).map(Self::Quantity)
+            }
+            (Type::Version, _) => {
+                each(key, wanted, "version or range", |text| version_range(key, text)).map(Self::Version)
+            }
+            (Type::Dag | Type::Enum, Some(graph)) => {
+                let known = texts().map(|value| match graph.depth(&value) {
+                    Some(depth) => Ok((value, depth)),
+                    None => Err(unlisted(graph, &value)),
+                });
+                Ok(Self::Values(graph.clone(), known.collect::<Result<_, _>>()?))
+            }
+            _ => Ok(Self::Text(texts().collect())),
+        }
+    }
+}
+
+fn each<T>(key: &Key, wanted: &Wanted, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    let one = |value: &Scalar| {
+        let refused = || format!("{} is no {what}", json::plain(&value.to_string(), 100));
+        read(&text(key, value)).ok_or_else(refused)
+    };
+    wanted.values.iter().map(one).collect()
+}
+
+fn unlisted(graph: &Values, value: &str) -> String {
+    let near = graph.names().map(|name| (schema::distance(value, name), name)).min();
+    let hint = near.filter(|(distance, name)| distance * 3 <= name.len());
+    let hint = hint.map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"));
+    format!("{} is no value that the schema lists{hint}", json::plain(value, 60))
+}
+
+/// Equality with a value of whatever kind; a set must contain what is asked for.
+fn same(wanted: &Wanted, host: &Value) -> Option<bool> {
+    let is = |scalar: &Scalar| match (host, scalar) {
+        (Value::Bool(host), scalar) => boolean(&scalar.to_string()).map(|wanted| wanted == *host),
+        (Value::Int(host), scalar) => integer(&scalar.to_string()).map(|wanted| wanted == *host),
+        (Value::Text(host), Scalar::Text(wanted)) => Some(wanted == host),
+        (Value::Text(host), scalar) => Some(scalar.to_string() == *host),
+        (Value::Set(host), scalar) => Some(host.contains(&scalar.to_string())),
+    };
+    let mut answers = wanted.values.iter().map(is);
+    match host {
+        Value::Set(_) => answers.try_fold(true, |all, one| Some(all & one?)),
+        _ => answers.try_fold(false, |any, one| Some(any | one?)),
+    }
+}
+
+/// Holds `wanted` against what the host says about `key`, all at once.
+#[cfg(test)]
+fn compare(key: &Key, wanted: &Wanted, host: &State) -> Comparison {
+    match Requirement::read(key, wanted) {
+        Err(why) => Comparison::new(Answer::Unknown, why),
+        Ok(requirement) => {
+            let held = requirement.hold(Some(host));
+            Comparison { answer: held.answer, detail: held.why.to_string(), depth: held.depth }
         }
     }
 }
 
 fn text(key: &Key, value: &Scalar) -> String {
-    canonical(key, &value.to_string())
+    let written = value.to_string();
+    key.value_aliases.get(&written).cloned().unwrap_or(written)
 }
 
-fn canonical(key: &Key, text: &str) -> String {
-    key.value_aliases.get(text).map_or(text, String::as_str).to_owned()
+fn text_of(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Bool(true) => Cow::Borrowed("true"),
+        Value::Bool(false) => Cow::Borrowed("false"),
+        other => Cow::Owned(other.to_string()),
+    }
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -173,7 +323,7 @@ fn boolean(text: &str) -> Option<bool> {
 fn host_boolean(host: &Value) -> Option<bool> {
     match host {
         Value::Bool(value) => Some(*value),
-        other => boolean(&other.to_string()),
+        other => boolean(&text_of(other)),
     }
 }
 
@@ -200,18 +350,17 @@ fn quantity(text: &str) -> Option<i64> {
     text[..digits].parse::<i64>().ok()?.checked_mul(factor)
 }
 
-fn host_number(key: &Key, host: &Value) -> Option<i64> {
+fn host_number(host: &Value, read: fn(&str) -> Option<i64>) -> Option<i64> {
     match host {
         Value::Int(value) => Some(*value),
-        Value::Text(text) if key.kind == Type::Quantity => quantity(text),
-        Value::Text(text) => integer(text),
+        Value::Text(text) => read(text),
         Value::Bool(_) | Value::Set(_) => None,
     }
 }
 
 fn number_range(key: &Key, text: &str, value: fn(&str) -> Option<i64>) -> Option<Range<i64>> {
     match (value(text), key.compare) {
-        (Some(value), Some(Compare::Eq)) => Some(Range::exactly(value)),
+        (Some(value), Some(Compare::Eq | Compare::Range)) => Some(Range::exactly(value)),
         (Some(value), _) => Some(Range::at_least(value)),
         (None, _) => Range::parse(text, value),
     }
@@ -223,10 +372,10 @@ fn version_range(key: &Key, text: &str) -> Option<Range<Version>> {
     }
     let version = version::exact(text)?;
     match key.compare {
-        Some(Compare::Eq) => Some(Range::exactly(version)),
+        Some(Compare::Eq | Compare::Range) => Some(Range::exactly(version)),
         Some(Compare::SameMajor) => Range::same_major(text),
         Some(Compare::Prefix) => Range::prefix(text),
-        Some(Compare::Ge) | None => Some(Range::at_least(version)),
+        _ => Some(Range::at_least(version)),
     }
 }
 
@@ -302,10 +451,14 @@ fn one(value: Scalar) -> Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::{SchemaFile, Schemas};
     use Answer::{False, True, Unknown};
 
+    /// A key as a schema gives it.
     fn key(metadata: &str) -> Key {
-        serde_json::from_str(metadata).unwrap()
+        let text = format!(r#"{{"graph":{{"id":"t","version":"1","nodes":{{"k":{{"metadata":{metadata}}}}}}}}}"#);
+        let schemas = Schemas::with(&[SchemaFile { name: "t".into(), text }]).unwrap();
+        schemas.group("t").unwrap().key("k").unwrap().1.clone()
     }
 
     fn ask(metadata: &str, wanted: &str, host: impl Into<Value>) -> Answer {

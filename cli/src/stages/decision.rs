@@ -37,6 +37,7 @@ pub(crate) async fn decide_on(
         index,
         facts: host.facts,
         policy: config.selection.policy.clone(),
+        schemas: Vec::new(),
         host: host.platform,
         default: None,
         evidence,

@@ -36,7 +36,7 @@ fn rules(rules: &str) -> Spec {
 
 fn says(spec: &Spec, mode: Mode) -> Assessment {
     let facts = facts();
-    assess(spec, &Host { facts: &facts, schemas: Schemas::builtin() }, mode, Digest::of(b"a"))
+    assess(spec, &Host::new(&facts, Schemas::builtin()), mode, Digest::of(b"a"))
 }
 
 fn term(term: &str) -> Assessment {
@@ -168,9 +168,13 @@ fn an_artifact_of_nfds_is_read_and_judged() {
     let term = "{feature: cpu.cpuid, matchExpressions: {AVX2: {op: Exists}}}";
     let parsed = attach(&format!("compatibilities: [{{rules: [{{name: r, matchFeatures: [{term}]}}]}}]")).unwrap();
     let facts = facts();
-    let says = Host { facts: &facts, schemas: Schemas::builtin() }.artifacts(&[parsed]);
+    let policy = crate::policy::Policy::default();
+    let meaning = crate::compiled::Meaning { schemas: Schemas::builtin(), policy: &policy };
+    let prepared = crate::matching::Prepared::new(&parsed, &meaning);
+    let (mut says, mut words) = (crate::matching::Summary::default(), crate::matching::Words::default());
+    Host::new(&facts, Schemas::builtin()).evaluate([&prepared].into_iter(), &mut says, &mut words);
     assert_eq!(says.verdict(), crate::decision::Verdict::Compatible);
-    assert_eq!(says.reasons[0].text, "nfd rule r: cpu.cpuid/AVX2 Exists: the host has it");
+    assert_eq!(words.reasons[0].text, "nfd rule r: cpu.cpuid/AVX2 Exists: the host has it");
     let error = attach("compatibilities:\n- rules:\n  - matchFeature: []\n").unwrap_err().to_string();
     assert_eq!(
         error,

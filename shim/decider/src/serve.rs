@@ -90,6 +90,7 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
         index,
         facts: ask.facts,
         policy: ask.policy,
+        schemas: ask.schemas,
         host: ask.host,
         default: ask.default,
         evidence,

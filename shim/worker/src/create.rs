@@ -296,6 +296,7 @@ impl Create<'_> {
             reference: subject.reference.clone(),
             facts,
             policy: self.config.selection.policy.clone(),
+            schemas: Vec::new(),
             host,
             default: Some(subject.default.digest),
             now: unix_now(),

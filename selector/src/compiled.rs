@@ -1,0 +1,201 @@
+//! Owns what documents ask for once schemas and the site have had their word: every key becomes an [`Atom`] that needs
+//! nothing but a host (matching.md §2 to §4). Done once per document; `crate::matching` holds the result against any
+//! number of hosts.
+
+use std::collections::BTreeMap;
+
+use crate::document::Document;
+use crate::json;
+use crate::policy::{Policy, covers};
+use crate::schema::{Assertion, Dimension, Group, Key, Level, Role, Schemas, Type};
+use crate::value::{Requirement, Scalar, Wanted};
+
+/// What documents are compiled with.
+#[derive(Clone, Copy)]
+pub struct Meaning<'a> {
+    /// What keys mean.
+    pub schemas: &'a Schemas,
+    /// The site's levels, and what it checks.
+    pub policy: &'a Policy,
+}
+
+/// A document that needs nothing but a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compiled {
+    /// The author's weight.
+    pub weight: i32,
+    /// Whether it says that the image runs anywhere.
+    pub empty: bool,
+    /// What its author should know.
+    pub notes: Vec<String>,
+    /// What it asks for, by group.
+    pub groups: Vec<Section>,
+}
+
+/// What a document asks of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// The canonical name of the group.
+    pub group: String,
+    /// Its name as written.
+    pub written: String,
+    /// Whether a schema makes it known; otherwise the host's facts decide.
+    pub known: bool,
+    /// What is asked.
+    pub atoms: Vec<Atom>,
+}
+
+/// One key of a document with its meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Atom {
+    /// The key that the host's facts know.
+    pub key: String,
+    /// Another group and key that it is held against.
+    pub fact: Option<(String, String)>,
+    /// `group/key`, for people.
+    pub name: String,
+    /// What is asked for, for people.
+    pub wanted: String,
+    /// Whether it must hold.
+    pub level: Level,
+    /// Where it counts.
+    pub dimension: Dimension,
+    /// How much it counts.
+    pub weight: u32,
+    /// What is held against the host.
+    pub test: Test,
+}
+
+/// What is held against the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test {
+    /// Nothing; the words say why.
+    Unchecked(&'static str),
+    /// It cannot be told, whatever the host is.
+    Unclear(String),
+    /// A typed value.
+    Value(Requirement),
+    /// A microarchitecture.
+    Target(Vec<Scalar>),
+}
+
+impl Meaning<'_> {
+    /// Compiles a document.
+    pub fn document(&self, document: &Document) -> Compiled {
+        let groups = document.groups.iter().map(|(group, keys)| self.section(document, group, keys)).collect();
+        let mut compiled =
+            Compiled { weight: document.weight, empty: document.is_empty(), notes: document.notes.clone(), groups };
+        let conflicts: Vec<String> = compiled.groups.iter().flat_map(|section| self.conflicts(section)).collect();
+        compiled.notes.extend(conflicts);
+        compiled
+    }
+
+    fn section(&self, document: &Document, group: &str, keys: &BTreeMap<String, Wanted>) -> Section {
+        let schema = self.schemas.group(group);
+        let canonical = schema.map_or(group, |schema| &schema.id);
+        let atoms = keys.iter().map(|(key, wanted)| self.atom(document, (group, canonical), schema, key, wanted));
+        Section {
+            group: canonical.to_owned(),
+            written: group.to_owned(),
+            known: schema.is_some(),
+            atoms: atoms.collect(),
+        }
+    }
+
+    fn atom(
+        &self,
+        document: &Document,
+        (group, canonical): (&str, &str),
+        schema: Option<&Group>,
+        written: &str,
+        wanted: &Wanted,
+    ) -> Atom {
+        let known = schema.and_then(|schema| schema.key(written));
+        let key = known.map_or(written, |(key, _)| key);
+        let name = format!("{canonical}/{key}");
+        let names = [format!("{group}/{written}"), name.clone()];
+        let stated = self.site_level(&names).or_else(|| document.level([&names[0], &names[1]]));
+        let untyped = Key { kind: Type::Untyped, ..Key::default() };
+        let meaning = match (known, schema) {
+            (Some((_, meaning)), _) => Some(meaning),
+            (None, None) => Some(&untyped),
+            (None, Some(_)) => None,
+        };
+        let mut atom = Atom {
+            key: key.to_owned(),
+            fact: None,
+            name: json::plain(&name, 200),
+            wanted: json::plain(&wanted.to_string(), 200),
+            level: stated.or(meaning.map(|meaning| meaning.level)).unwrap_or_default(),
+            dimension: meaning.map(|meaning| meaning.dimension).unwrap_or_default(),
+            weight: meaning.map_or(0, |meaning| meaning.weight),
+            test: Test::Unchecked("information, not checked"),
+        };
+        let Some(meaning) = meaning else {
+            let near = schema.and_then(|schema| schema.nearest(written));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            atom.test = Test::Unclear(format!("no known key{hint}"));
+            return atom;
+        };
+        let asked = meaning.role == Role::Provides && self.checks(&names);
+        match meaning.role {
+            Role::Provides if !asked => atom.test = Test::Unchecked("a fact of the image, not checked"),
+            Role::Info => {}
+            _ if atom.level == Level::Info => {}
+            _ => {
+                atom.fact.clone_from(&meaning.fact);
+                atom.test = test(meaning, wanted);
+            }
+        }
+        atom
+    }
+
+    /// The site's word on the level of a key.
+    fn site_level(&self, names: &[String; 2]) -> Option<Level> {
+        let levels = self.policy.levels.iter();
+        let covering = levels.filter(|(pattern, _)| names.iter().any(|name| covers(pattern, name)));
+        covering.max_by_key(|(pattern, _)| pattern.len()).map(|(_, level)| *level)
+    }
+
+    /// Whether the site asks about this fact of an image.
+    fn checks(&self, names: &[String; 2]) -> bool {
+        self.policy.check.iter().any(|pattern| names.iter().any(|name| covers(pattern, name)))
+    }
+
+    /// Pairs that no host can satisfy, as the schema sees it.
+    fn conflicts(&self, section: &Section) -> Vec<String> {
+        let Some(schema) = self.schemas.group(&section.group) else { return Vec::new() };
+        let asks = |assertion: &Assertion| {
+            let wanted = assertion.value.as_deref().unwrap_or("true");
+            section
+                .atoms
+                .iter()
+                .any(|atom| atom.level == Level::Required && atom.key == assertion.key && atom.wanted == wanted)
+        };
+        let both = schema.implications.iter().filter(|edge| edge.conflict && asks(&edge.when) && asks(&edge.then));
+        let name = |assertion: &Assertion| match &assertion.value {
+            Some(value) => format!("{} = {value}", assertion.key),
+            None => assertion.key.clone(),
+        };
+        both.map(|edge| format!("{}: {} and {} exclude each other", section.group, name(&edge.when), name(&edge.then)))
+            .collect()
+    }
+}
+
+/// What is held against the host for a key.
+pub fn test(key: &Key, wanted: &Wanted) -> Test {
+    if key.kind == Type::Dag && key.values.is_none() {
+        return Test::Target(wanted.values.clone());
+    }
+    match Requirement::read(key, wanted) {
+        Ok(requirement) => Test::Value(requirement),
+        Err(why) => Test::Unclear(why),
+    }
+}
+
+impl Compiled {
+    /// The canonical names of what it asks for: `group/key`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().flat_map(|section| &section.atoms).map(|atom| atom.name.as_str())
+    }
+}

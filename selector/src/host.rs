@@ -1,0 +1,142 @@
+//! Owns the host's side of matching: facts that are found without a walk, and what follows from them by the schemas'
+//! `implies` and `conflicts`. Built once per host; nothing here knows what is asked.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use crate::compiled::Atom;
+use crate::decision::Answer;
+use crate::facts::{Fact, Facts, State, Value};
+use crate::schema::{Assertion, Schemas};
+use crate::target;
+use crate::value::{Comparison, Depth, Scalar};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "it is asked for single keys only and never walked, so its order shows nowhere"
+)]
+type Table<K, V> = std::collections::HashMap<K, V>;
+
+/// The key whose answers are kept.
+const TARGET_NAME: &str = "io.archspec/cpu.target";
+
+/// A host as matching sees it.
+pub struct Host<'a> {
+    /// What is known about it.
+    pub facts: &'a Facts,
+    /// What keys mean.
+    pub schemas: &'a Schemas,
+    groups: Table<&'a str, Keys<'a>>,
+    /// Answers about microarchitectures, which are asked for again and again.
+    targets: RefCell<Table<String, (Answer, Depth)>>,
+}
+
+/// The facts of one group.
+#[derive(Default)]
+pub(crate) struct Keys<'a> {
+    keys: Table<&'a str, Cow<'a, Fact>>,
+    /// Families by prefix, the longest first.
+    families: Vec<(&'a str, &'a Fact)>,
+}
+
+impl Keys<'_> {
+    /// The fact of a key: its own, else that of the longest family that covers it.
+    pub(crate) fn get(&self, key: &str) -> Option<&Fact> {
+        if let Some(fact) = self.keys.get(key) {
+            return Some(fact);
+        }
+        self.families.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, fact)| *fact)
+    }
+}
+
+impl<'a> Host<'a> {
+    /// A host with these facts, under these schemas.
+    pub fn new(facts: &'a Facts, schemas: &'a Schemas) -> Self {
+        let mut groups: Table<&'a str, Keys<'a>> = Table::new();
+        for (group, keys) in &facts.facts {
+            let found = groups.entry(group).or_default();
+            for (key, fact) in keys {
+                found.keys.insert(key, Cow::Borrowed(fact));
+                if let Some(prefix) = key.strip_suffix('*') {
+                    found.families.push((prefix, fact));
+                }
+            }
+            found.families.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        }
+        let mut host = Self { facts, schemas, groups, targets: RefCell::default() };
+        host.derive();
+        host
+    }
+
+    /// The facts of a group, by its canonical name.
+    pub(crate) fn group(&self, group: &str) -> Option<&Keys<'a>> {
+        self.groups.get(group)
+    }
+
+    /// What is known about a key.
+    pub fn fact(&self, group: &str, key: &str) -> Option<&Fact> {
+        self.group(group)?.get(key)
+    }
+
+    /// Adds what follows from known facts, where nothing is known otherwise. A chain of n edges takes at most n rounds.
+    fn derive(&mut self) {
+        for schema in self.schemas.groups() {
+            for _ in &schema.implications {
+                let mut added = false;
+                for edge in &schema.implications {
+                    let value: Value = match (&edge.then.value, edge.conflict) {
+                        (None, conflict) => (!conflict).into(),
+                        (Some(value), false) => value.as_str().into(),
+                        // "Not this value" is no value.
+                        (Some(_), true) => continue,
+                    };
+                    if !self.holds(&schema.id, &edge.when) || self.is_told(&schema.id, &edge.then.key) {
+                        continue;
+                    }
+                    let source = self.fact(&schema.id, &edge.when.key).map(|fact| fact.source.clone());
+                    let fact = Fact::known(value, source.unwrap_or_default());
+                    let keys = self.groups.entry(&schema.id).or_default();
+                    keys.keys.insert(&edge.then.key, Cow::Owned(fact));
+                    added = true;
+                }
+                if !added {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_told(&self, group: &str, key: &str) -> bool {
+        self.fact(group, key).is_some_and(|fact| !matches!(fact.state, State::Unknown { .. }))
+    }
+
+    fn holds(&self, group: &str, assertion: &Assertion) -> bool {
+        match (self.fact(group, &assertion.key).map(|fact| &fact.state), &assertion.value) {
+            (Some(State::Known { value: Value::Set(values) }), Some(wanted)) => values.contains(wanted),
+            (Some(State::Known { value }), Some(wanted)) => value.to_string() == *wanted,
+            (Some(State::Known { value }), None) => *value == Value::Bool(true),
+            _ => false,
+        }
+    }
+
+    /// Whether this host runs code for a target, without the words.
+    pub(crate) fn target(&self, atom: &Atom, wanted: &[Scalar], state: Option<&State>) -> (Answer, Depth) {
+        // Of long lists of targets the words are cut, and other keys ask about other facts.
+        let memory = (atom.name == TARGET_NAME && atom.wanted.len() < 100).then(|| self.targets.borrow_mut());
+        let Some(mut memory) = memory else {
+            let found = self.explain_target(wanted, state);
+            return (found.answer, found.depth);
+        };
+        if let Some(found) = memory.get(&atom.wanted) {
+            return *found;
+        }
+        let found = self.explain_target(wanted, state);
+        memory.insert(atom.wanted.clone(), (found.answer, found.depth));
+        (found.answer, found.depth)
+    }
+
+    /// The same, with the words.
+    pub(crate) fn explain_target(&self, wanted: &[Scalar], state: Option<&State>) -> Comparison {
+        target::compare(self.facts, wanted, state)
+    }
+}

@@ -1,0 +1,130 @@
+//! Owns the site's rules: which of them speak about a candidate, and what follows (matching.md §6, site policy score). What
+//! depends on the candidate alone is settled once; the host's part once per host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::compiled::{Compiled, Meaning};
+use crate::decision::{Answer, Reason};
+use crate::digest::Digest;
+use crate::document::Document;
+use crate::index::Entry;
+use crate::json;
+use crate::matching::{Host, Summary, Trace};
+use crate::policy::{Action, Rule, covers};
+use crate::value::{Scalar, Wanted};
+
+/// The site's rules, ready to be held against candidates and hosts.
+#[derive(Debug, Default)]
+pub struct Rules(Vec<Prepared>);
+
+#[derive(Debug)]
+struct Prepared {
+    name: String,
+    rule: Rule,
+    host: Option<Compiled>,
+}
+
+/// A candidate as rules see it.
+pub struct Subject<'a> {
+    /// The entry of the index.
+    pub entry: &'a Entry,
+    /// The index.
+    pub index: Digest,
+    /// The artifacts in force.
+    pub artifacts: Vec<Digest>,
+    /// What they ask about, as `group/key`.
+    pub asks: BTreeSet<String>,
+}
+
+impl Rules {
+    /// Reads the rules of a policy.
+    pub fn new(meaning: &Meaning<'_>) -> Self {
+        let prepare = |(name, rule): (&String, &Rule)| {
+            let host = (!rule.host.is_empty()).then(|| meaning.document(&document(rule)));
+            Prepared { name: json::plain(name, 100), rule: rule.clone(), host }
+        };
+        Self(meaning.policy.rules.iter().filter(|(_, rule)| rule.speaks()).map(prepare).collect())
+    }
+
+    /// The rules that speak about a candidate as far as the candidate alone decides.
+    pub fn about(&self, subject: &Subject<'_>) -> Vec<usize> {
+        let speaks = |(_, prepared): &(usize, &Prepared)| {
+            let rule = &prepared.rule;
+            let asks = |pattern: &String| {
+                let covered =
+                    |name: &String| covers(pattern, name) || (name.ends_with('/') && pattern.starts_with(name));
+                subject.asks.iter().any(covered)
+            };
+            let annotated = |(name, pattern): (&String, &String)| {
+                subject.entry.annotations.get(name).is_some_and(|value| covers(pattern, value))
+            };
+            let named = |digest: &Digest| {
+                [subject.entry.digest, subject.index].contains(digest) || subject.artifacts.contains(digest)
+            };
+            (rule.asks.is_empty() || rule.asks.iter().any(asks))
+                && rule.annotations.iter().all(annotated)
+                && (rule.digests.is_empty() || rule.digests.iter().any(named))
+        };
+        self.0.iter().enumerate().filter(speaks).map(|(at, _)| at).collect()
+    }
+
+    /// Whether the host's part of each rule holds.
+    pub fn on(&self, host: &Host<'_>) -> Vec<Answer> {
+        let answer = |prepared: &Prepared| match &prepared.host {
+            None => Answer::True,
+            Some(asked) => host.conditions(asked),
+        };
+        self.0.iter().map(answer).collect()
+    }
+
+    /// What the rules that speak about a candidate do to it: the site's score, and whether it is denied.
+    pub fn apply<T: Trace>(&self, about: &[usize], on: &[Answer], into: &mut Summary, trace: &mut T) -> i64 {
+        let mut score = 0;
+        for at in about {
+            let (Some(Prepared { name, rule, .. }), Some(answer)) = (self.0.get(*at), on.get(*at)) else { continue };
+            let points = i64::from(rule.score);
+            let (counts, text) = match (rule.action, answer) {
+                (_, Answer::False) => continue,
+                (Action::Deny, Answer::True) => (Answer::False, "denied"),
+                (Action::Deny, _) => (Answer::Unknown, "nobody can tell whether it is denied: a fact is not known"),
+                (Action::Prefer, Answer::True) => {
+                    score += points;
+                    (Answer::Note, "preferred")
+                }
+                (Action::Avoid, Answer::True) => {
+                    score -= points;
+                    (Answer::Note, "avoided")
+                }
+                _ => (Answer::Note, "does not count: a fact is not known"),
+            };
+            if counts != Answer::Note {
+                into.answer = into.answer.and(counts);
+            }
+            if T::ON {
+                let text = format!("site rule {name:?}: {text}");
+                trace.reason(Reason { answer: counts, text, artifact: None, source: None });
+            }
+        }
+        score
+    }
+
+    /// Whether a rule that may deny speaks about one of these candidates.
+    pub fn may_deny(&self, about: &[usize], on: &[Answer]) -> bool {
+        let denies = |at: &usize| {
+            let deny = self.0.get(*at).is_some_and(|prepared| prepared.rule.action == Action::Deny);
+            deny && on.get(*at).is_some_and(|answer| *answer != Answer::False)
+        };
+        about.iter().any(denies)
+    }
+}
+
+/// The host's conditions as a document could ask for them.
+fn document(rule: &Rule) -> Document {
+    let mut groups: BTreeMap<String, BTreeMap<String, Wanted>> = BTreeMap::new();
+    for (name, values) in &rule.host {
+        let (group, key) = name.split_once('/').unwrap_or((name, ""));
+        let values = values.iter().map(|value| Scalar::Text(value.clone())).collect();
+        groups.entry(group.to_owned()).or_default().insert(key.to_owned(), Wanted { values, array: true });
+    }
+    Document::asking(groups)
+}

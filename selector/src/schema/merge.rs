@@ -1,0 +1,280 @@
+//! Owns how schema files become the schemas of a node: built-in ones first, then the site's. A site may add and tighten;
+//! what weakens a built-in requirement needs `"override": true` beside it (matching.md §8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::file::{self, Edge, File, Node, Relation, value_node};
+use super::values::Values;
+use super::{
+    Assertion, Finding, Group, Implication, Key, Level, MAX_FILES, Role, SchemaErrors, SchemaFile, Schemas, Severity,
+    Type, lint,
+};
+use crate::digest::Digest;
+use crate::json;
+
+/// archspec's targets: what a `dag` key means depends on them.
+const TARGETS: &str = include_str!("../../data/microarchitectures.json");
+
+/// All schemas, or every error of every file.
+pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schemas, SchemaErrors> {
+    let mut merge = Merge::default();
+    let mut hashed = Digest::of(TARGETS.as_bytes()).to_string();
+    let files = builtin.iter().map(|(name, text)| (*name, *text, false));
+    let files = files.chain(site.iter().map(|file| (file.name.as_str(), file.text.as_str(), true)));
+    for (name, text, site) in files {
+        hashed.push('\n');
+        hashed.push_str(&Digest::of(text.as_bytes()).to_string());
+        merge.file(name, text, site);
+    }
+    if site.len() > MAX_FILES {
+        merge.error("schemas", None, format!("more than {MAX_FILES} files"));
+    }
+    merge.finish(Digest::of(hashed.as_bytes()))
+}
+
+/// Groups while files are still being added.
+#[derive(Default)]
+struct Merge {
+    groups: BTreeMap<String, Draft>,
+    aliases: BTreeMap<String, String>,
+    errors: Vec<Finding>,
+}
+
+/// One group before its graphs are built.
+struct Draft {
+    group: Group,
+    /// The keys that are built in.
+    protected: BTreeSet<String>,
+    /// The values that are built in.
+    protected_values: BTreeSet<String>,
+    values: BTreeMap<String, BTreeSet<String>>,
+    edges: Vec<Edge>,
+}
+
+impl Merge {
+    fn error(&mut self, file: &str, position: Option<(usize, usize)>, message: String) {
+        self.errors.push(Finding { file: file.to_owned(), position, severity: Severity::Error, message });
+    }
+
+    fn file(&mut self, name: &str, text: &str, site: bool) {
+        let (mut file, mut findings) = file::read(name, text);
+        file.id = self.aliases.get(&file.id).cloned().unwrap_or(file.id);
+        // Lint sees what earlier files said, so that a site may draw edges to built-in nodes.
+        let base = self.groups.get(&file.id).map(Draft::seen);
+        findings.extend(lint::inside(name, text, &file, base.as_ref()));
+        findings.retain(|finding| finding.severity == Severity::Error);
+        let broken = !findings.is_empty();
+        self.errors.extend(findings);
+        if broken {
+            return;
+        }
+        for alias in &file.aliases {
+            if self.groups.contains_key(alias) || self.aliases.get(alias).is_some_and(|group| *group != file.id) {
+                let message = format!("the alias {:?} is another group's name", json::plain(alias, 100));
+                return self.error(name, None, message);
+            }
+            self.aliases.insert(alias.clone(), file.id.clone());
+        }
+        let mut draft = self.groups.remove(&file.id).unwrap_or_else(|| Draft::new(&file));
+        let id = file.id.clone();
+        let at = |id: &str| file::place(text, id, file::place(text, "nodes", 0)?).map(|at| file::position(text, at));
+        for (at, message) in draft.add(name, file, site, &at) {
+            self.error(name, at, message);
+        }
+        self.groups.insert(id, draft);
+    }
+
+    fn finish(self, digest: Digest) -> Result<Schemas, SchemaErrors> {
+        if !self.errors.is_empty() {
+            return Err(SchemaErrors(self.errors));
+        }
+        let groups = self.groups.into_iter().map(|(id, draft)| (id, draft.finish())).collect();
+        Ok(Schemas { groups, aliases: self.aliases, digest })
+    }
+}
+
+type Problem = (Option<(usize, usize)>, String);
+
+impl Draft {
+    fn new(file: &File) -> Self {
+        let group = Group {
+            id: file.id.clone(),
+            version: file.version.clone(),
+            label: file.label.clone(),
+            aliases: Vec::new(),
+            files: Vec::new(),
+            implications: Vec::new(),
+            keys: BTreeMap::new(),
+            key_aliases: BTreeMap::new(),
+            strip: Vec::new(),
+        };
+        let (protected, protected_values) = (BTreeSet::new(), BTreeSet::new());
+        Self { group, protected, protected_values, values: BTreeMap::new(), edges: Vec::new() }
+    }
+
+    /// Adds a file; what it may not do comes back, with its place.
+    fn add(&mut self, name: &str, file: File, site: bool, at: &dyn Fn(&str) -> Option<(usize, usize)>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.group.files.push(name.to_owned());
+        self.group.aliases.extend(file.aliases);
+        self.group.strip.extend(file.strip);
+        for (id, node) in &file.nodes {
+            if let Some((key, value)) = value_node(id) {
+                self.values.entry(key.to_owned()).or_default().insert(value.to_owned());
+                continue;
+            }
+            let shown = json::plain(id, 100);
+            let mut base = self.group.key(id).map(|(_, key)| key.clone());
+            if let Some(family) = base.as_mut().filter(|_| !self.group.keys.contains_key(id)) {
+                family.aliases.clear();
+            }
+            let (key, weakened) = merged(base.as_ref(), node);
+            if site && !node.overrides && self.protects(id) && !weakened.is_empty() {
+                let message =
+                    format!("{shown}: weakens a built-in requirement: {}: say \"override\": true", weakened.join(", "));
+                problems.push((at(id), message));
+            }
+            key.aliases.iter().for_each(|alias| drop(self.group.key_aliases.insert(alias.clone(), id.clone())));
+            self.group.keys.insert(id.clone(), key);
+        }
+        for edge in file.edges {
+            let both = [&edge.source, &edge.target].iter().all(|end| self.protected_values.contains(*end));
+            if site && both && !edge.overrides && matches!(edge.relation, Relation::Satisfies | Relation::Is) {
+                let (source, target) = (json::plain(&edge.source, 100), json::plain(&edge.target, 100));
+                let message = format!(
+                    "{source} {} {target}: weakens a built-in requirement: give the edge {{\"metadata\": {{\"override\": true}}}}",
+                    edge.relation.word()
+                );
+                problems.push((None, message));
+            }
+            self.edge(edge);
+        }
+        if !site {
+            self.protected.extend(file.nodes.keys().filter(|id| value_node(id).is_none()).cloned());
+            self.protected_values.extend(file.nodes.into_keys().filter(|id| value_node(id).is_some()));
+        }
+        problems
+    }
+
+    /// Whether a built-in key, or a family that covers it, says what `id` means.
+    fn protects(&self, id: &str) -> bool {
+        let covered = |name: &String| name.strip_suffix('*').is_some_and(|prefix| id.starts_with(prefix));
+        self.protected.contains(id) || self.protected.iter().any(covered)
+    }
+
+    fn edge(&mut self, edge: Edge) {
+        if edge.relation == Relation::Is {
+            match (value_node(&edge.source), value_node(&edge.target)) {
+                (Some((key, from)), Some((_, to))) => {
+                    if let Some(key) = self.group.keys.get_mut(key) {
+                        key.value_aliases.insert(from.to_owned(), to.to_owned());
+                    }
+                }
+                _ => {
+                    self.group.keys.remove(&edge.source);
+                    self.group.key_aliases.insert(edge.source.clone(), edge.target.clone());
+                    if let Some(key) = self.group.keys.get_mut(&edge.target) {
+                        key.aliases.push(edge.source.clone());
+                    }
+                }
+            }
+        }
+        self.edges.push(edge);
+    }
+
+    /// The group as far as it is known: for the checks of the next file.
+    fn seen(&self) -> Group {
+        let mut group = self.group.clone();
+        self.build(&mut group);
+        group
+    }
+
+    fn build(&self, group: &mut Group) {
+        for (key, values) in &self.values {
+            if let Some(meaning) = group.keys.get_mut(key) {
+                let aliases = &meaning.value_aliases;
+                let values = values.iter().filter(|value| !aliases.contains_key(*value)).cloned().collect();
+                meaning.values = Some(Arc::new(Values::new(key, &values, &self.edges)));
+            }
+        }
+        let implied = self.edges.iter().filter(|edge| matches!(edge.relation, Relation::Implies | Relation::Conflicts));
+        group.implications = implied
+            .map(|edge| {
+                let conflict = edge.relation == Relation::Conflicts;
+                Implication { when: assertion(&edge.source), then: assertion(&edge.target), conflict }
+            })
+            .collect();
+    }
+
+    fn finish(self) -> Group {
+        self.seen()
+    }
+}
+
+fn assertion(id: &str) -> Assertion {
+    match value_node(id) {
+        Some((key, value)) => Assertion { key: key.to_owned(), value: Some(value.to_owned()) },
+        None => Assertion { key: id.to_owned(), value: None },
+    }
+}
+
+/// What a key means after `node`, and what about that is weaker than `base`.
+pub(super) fn merged(base: Option<&Key>, node: &Node) -> (Key, Vec<&'static str>) {
+    let mut weakened = Vec::new();
+    let mut key = base.cloned().unwrap_or_default();
+    let before = key.clone();
+    let mut weaker = |is: bool, what: &'static str| {
+        if is && base.is_some() {
+            weakened.push(what);
+        }
+    };
+    if let Some(kind) = node.kind {
+        weaker(before.kind != Type::Untyped && kind != before.kind, "another type");
+        key.kind = kind;
+    }
+    if let Some(compare) = node.compare {
+        weaker(before.compare.unwrap_or(before.kind.compare()) != compare, "another way to compare");
+        key.compare = Some(compare);
+    }
+    if let Some(role) = node.role {
+        weaker(before.role == Role::Requires && role != Role::Requires, "no requirement any more");
+        key.role = role;
+    }
+    if let Some(level) = node.level {
+        weaker(strictness(level) < strictness(before.level), "a lower level");
+        key.level = level;
+    }
+    if let Some(absent) = node.absent {
+        weaker(absent != before.absent, "another meaning of absent");
+        key.absent = absent;
+    }
+    if let Some(fact) = node.fact.as_deref().and_then(|fact| fact.split_once('/')) {
+        let fact = Some((fact.0.to_owned(), fact.1.to_owned()));
+        weaker(fact != before.fact, "another fact");
+        key.fact = fact;
+    }
+    for (from, to) in &node.value_aliases {
+        weaker(key.value_aliases.get(from).is_some_and(|known| known != to), "another meaning of a value");
+        key.value_aliases.insert(from.clone(), to.clone());
+    }
+    key.weight = node.weight.unwrap_or(key.weight);
+    key.dimension = node.dimension.unwrap_or(key.dimension);
+    key.specificity = node.specificity.unwrap_or(key.specificity);
+    key.aliases.extend(node.aliases.iter().cloned());
+    if !node.doc.is_empty() {
+        key.doc.clone_from(&node.doc);
+    }
+    if !node.examples.is_empty() {
+        key.examples = node.examples.iter().map(ToString::to_string).collect();
+    }
+    (key, weakened)
+}
+
+fn strictness(level: Level) -> u8 {
+    match level {
+        Level::Required => 2,
+        Level::Preferred => 1,
+        Level::Info => 0,
+    }
+}

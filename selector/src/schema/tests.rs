@@ -1,0 +1,169 @@
+use super::*;
+
+fn site(nodes: &str) -> SchemaFile {
+    site_of("nfd", nodes, "")
+}
+
+fn site_of(group: &str, nodes: &str, edges: &str) -> SchemaFile {
+    let text = format!(
+        "{{\"graph\": {{\n  \"id\": \"{group}\",\n  \"version\": \"1\",\n  \"nodes\": {{\n{nodes}\n  }},\n  \"edges\": [\n{edges}\n  ]\n}}}}"
+    );
+    SchemaFile { name: "site.json".into(), text }
+}
+
+fn refused(file: &SchemaFile) -> Vec<String> {
+    Schemas::with(std::slice::from_ref(file)).unwrap_err().0.iter().map(Finding::to_string).collect()
+}
+
+#[test]
+fn the_builtin_schemas_are_valid_and_documented() {
+    for (name, text) in BUILTIN {
+        let (parsed, findings) = file::read(name, text);
+        let findings = findings.into_iter().chain(lint::inside(name, text, &parsed, None));
+        assert_eq!(findings.map(|finding| finding.to_string()).collect::<Vec<_>>(), [""; 0]);
+    }
+    for group in Schemas::builtin().groups() {
+        for (name, key) in group.keys() {
+            assert!(!key.doc.is_empty(), "{}/{name} has no doc", group.id);
+            assert!(!group.keys().any(|(other, _)| key.aliases.iter().any(|alias| alias == other)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn finds_keys_by_name_alias_and_family() {
+    let nfd = Schemas::builtin().group("feature.node.kubernetes.io").unwrap();
+    assert_eq!(nfd.id, "nfd");
+    let (name, key) = nfd.key("feature.node.kubernetes.io/cpu-cpuid.AVX2").unwrap();
+    assert_eq!((name, key.kind, key.absent), ("cpu-cpuid.AVX2", Type::Bool, Absent::False));
+    assert_eq!(nfd.key("cpu-cpuid.X86_64_V3").unwrap().1.specificity, 2);
+    assert!(nfd.key("cpu-cpuid.").is_none() && nfd.key("memory-num").is_none());
+    assert_eq!(nfd.nearest("memory-num"), Some("memory-numa"));
+    assert_eq!(nfd.nearest("something-else-altogether"), None);
+    assert_eq!(Schemas::builtin().group("io.archspec").unwrap().key("target").unwrap().0, "cpu.target");
+    assert!(Schemas::builtin().group("org.blast").is_none());
+}
+
+#[test]
+fn edit_distance() {
+    assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("a", "a")), (3, 2, 0));
+}
+
+#[test]
+fn a_site_may_tighten_and_extend() {
+    let files = [
+        site(
+            r#""memory-numa": {"metadata": {"weight": 99}}, "cpu-cpuid.AVX2": {"metadata": {"weight": 30}}, "new": {"metadata": {"type": "bool", "doc": "x"}}"#,
+        ),
+        site_of("org.lab", r#""queue": {"metadata": {"type": "enum", "doc": "x"}}, "queue=gpu": {}"#, ""),
+    ];
+    let schemas = Schemas::with(&files).unwrap();
+    let nfd = schemas.group("nfd").unwrap();
+    let (_, avx2) = nfd.key("cpu-cpuid.AVX2").unwrap();
+    assert_eq!((avx2.weight, avx2.kind, avx2.absent), (30, Type::Bool, Absent::False));
+    assert_eq!((nfd.key("memory-numa").unwrap().1.weight, nfd.key("new").unwrap().1.kind), (99, Type::Bool));
+    assert_eq!(nfd.files, ["nfd.json", "site.json"]);
+    assert!(schemas.group("org.lab").unwrap().key("queue").unwrap().1.values.is_some());
+    assert_ne!(schemas.digest(), Schemas::builtin().digest());
+}
+
+#[test]
+fn a_site_weakens_only_where_it_says_so() {
+    let weak = r#""memory-numa": {"metadata": {"level": "preferred", "role": "info"}}"#;
+    assert_eq!(
+        refused(&site(weak)),
+        [
+            "site.json:5:1: error: memory-numa: weakens a built-in requirement: no requirement any more, a lower level: say \"override\": true"
+        ]
+    );
+    let meant = weak.replace("\"role\"", "\"override\": true, \"role\"");
+    let schemas = Schemas::with(&[site(&meant)]).unwrap();
+    assert_eq!(schemas.group("nfd").unwrap().key("memory-numa").unwrap().1.level, Level::Preferred);
+    let family = site(r#""cpu-cpuid.AVX2": {"metadata": {"absent": "mismatch"}}"#);
+    assert!(refused(&family)[0].contains("another meaning of absent"), "{:?}", refused(&family));
+    let edge = r#"{"source": "mpi.implementation=openmpi", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
+    assert!(refused(&site_of("org.supercontainers", "", edge))[0].contains("weakens a built-in requirement"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_found_at_once_with_its_place() {
+    let nodes = r#"    "a": {"metadata": {"type": "strng", "doc": "x", "wieght": 3}},
+    "b": {"metadata": {"type": "int", "compare": "same-major", "doc": "x", "examples": ["many"]}},
+    "c": {"metadata": {"type": "string"}},
+    "d": {"metadata": {"type": "bool", "doc": "x", "aliases": ["c"], "fact": "nowhere"}},
+    "e": {"metadata": {"type": "dag", "doc": "x"}},
+    "e=1": {}, "e=2": {}, "f=1": {}"#;
+    let edges = r#"    {"source": "a", "target": "z", "relation": "implies"},
+    {"source": "e=1", "target": "e=2", "relation": "satisfies"},
+    {"source": "e=2", "target": "e=1", "relation": "satisfies"},
+    {"source": "a", "target": "b", "relation": "satisfies"},
+    {"source": "a", "target": "b", "relation": "likes"},
+    {"source": "a"}"#;
+    let found: Vec<String> = lint::check(&site_of("org.lab", nodes, edges)).iter().map(Finding::to_string).collect();
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    site.json:5:24: error: a, "type": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, `quantity`, `version`, `string`, `enum`, `set`, `dag`
+    site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `specificity`, `aliases`, `value_aliases`, `doc`, `examples`, `fact`, `override`
+    site.json:6:5: error: b: an example cannot be read: many is no number or range
+    site.json:6:5: error: b: its type cannot be compared that way
+    site.json:7:5: warning: c: nothing says what it means: give it a "doc"
+    site.json:8:5: error: d: "fact" names no GROUP/KEY
+    site.json:8:5: error: d: its alias "c" is a key
+    site.json:10:27: error: f=1: a value of "f", which is no key
+    site.json:13:5: error: the edge "a" implies "z" dangles: "z" is no node
+    site.json:14:5: error: a cycle: "e=1" satisfies itself, through "e=2"
+    site.json:16:5: error: the edge "a" satisfies "b" must be between two values of one key
+    site.json:17:6: warning: an edge "likes" is ignored; known are contains, is, satisfies, implies, conflicts
+    site.json:18:6: error: an edge needs "source", "target" and "relation"
+    "#);
+    let broken = SchemaFile { name: "x.json".into(), text: "{\"graph\": {,".into() };
+    assert_eq!(lint::check(&broken)[0].to_string(), "x.json:1:12: error: key must be a string");
+    let empty = SchemaFile { name: "x.json".into(), text: "{}".into() };
+    assert!(lint::check(&empty)[0].message.starts_with("no object \"graph\""));
+}
+
+/// Proposal D's own schema: untyped nodes, labels, and an edge to `hardware.gpu.version`, which is no node.
+const PROPOSAL_D: &str = r#"{
+  "graph": {
+    "id": "org.compspec",
+    "type": "compspec",
+    "label": "compatibilities",
+    "nodes": {
+      "mpi": {"label": "message passing interface (mpi)"},
+      "mpi.implementation": {"label": "mpi implementation"},
+      "hardware.gpu": {"label": "gpu hardware"}
+    },
+    "edges": [
+      {"source": "mpi", "target": "mpi.implementation", "relation": "contains"},
+      {"source": "hardware.gpu", "target": "hardware.gpu.version", "relation": "contains"}
+    ],
+    "metadata": {"version": "0.0.0", "source": "https://github.com/supercontainers/compspec"}
+  }
+}"#;
+
+#[test]
+fn proposal_ds_untyped_schema_is_usable_and_its_dangling_edge_is_found() {
+    let file = SchemaFile { name: "compspec.json".into(), text: PROPOSAL_D.into() };
+    let schemas = Schemas::with(std::slice::from_ref(&file)).unwrap();
+    let (_, key) = schemas.group("org.compspec").unwrap().key("mpi.implementation").unwrap();
+    assert_eq!((key.kind, key.doc.as_str()), (Type::Untyped, "mpi implementation"));
+    let found: Vec<String> = lint::check(&file).iter().map(Finding::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "compspec.json:13:7: warning: the edge \"hardware.gpu\" contains \"hardware.gpu.version\" dangles: \"hardware.gpu.version\" is no node"
+        ]
+    );
+}
+
+#[test]
+fn values_are_ordered_by_what_they_satisfy() {
+    let nodes = r#""k": {"metadata": {"type": "dag", "doc": "x"}}, "k=a": {}, "k=b": {}, "k=c": {}, "k=A": {}"#;
+    let edges = r#"{"source": "k=c", "target": "k=b", "relation": "satisfies"},
+        {"source": "k=b", "target": "k=a", "relation": "satisfies"}, {"source": "k=A", "target": "k=a", "relation": "is"}"#;
+    let schemas = Schemas::with(&[site_of("org.lab", nodes, edges)]).unwrap();
+    let key = schemas.group("org.lab").unwrap().key("k").unwrap().1;
+    let values = key.values.as_ref().unwrap();
+    assert_eq!([values.depth("a"), values.depth("b"), values.depth("c")], [Some(0), Some(1), Some(2)]);
+    assert!(values.satisfies("c", "a") && !values.satisfies("a", "c") && values.depth("A").is_none());
+    assert_eq!(key.value_aliases["A"], "a");
+}

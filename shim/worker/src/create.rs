@@ -95,6 +95,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         }
     };
     relay.answer(&reply).await;
+    story.keep_inputs(&config.state);
     story.write(&config.log, priority);
 }
 
@@ -170,7 +171,10 @@ impl Create<'_> {
         }
         let decided = match decided {
             Some(decided) => decided,
-            None => self.decided(&containerd, &subject, &mut probing, &host).await?,
+            None => {
+                let decider = self.start_decider();
+                self.decided(&containerd, &subject, &mut probing, &host, decider).await?
+            }
         };
         match decided.decision.outcome {
             Outcome::Default => Ok(()),
@@ -218,11 +222,13 @@ impl Create<'_> {
         }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
+        // It gets ready while containerd is asked; where there is nothing to decide, it ends with this value.
+        let decider = (self.mode == Mode::Select).then(|| self.start_decider());
         let subject = identify(&containerd, &self.call.id, self.bundle, host).await?;
         self.story.subject(&subject);
-        let decided = match self.mode {
-            Mode::Select => Some(self.decided(&containerd, &subject, probing, host).await?),
-            Mode::Observe | Mode::Off => None,
+        let decided = match decider {
+            Some(decider) => Some(self.decided(&containerd, &subject, probing, host, decider).await?),
+            None => None,
         };
         Ok(Prepared { containerd, subject, decided })
     }
@@ -233,9 +239,11 @@ impl Create<'_> {
         subject: &Subject,
         probing: &mut JoinHandle<Facts>,
         host: &HostPlatform,
+        decider: Result<Decider, End>,
     ) -> Result<Decided, End> {
         let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
-        let (decision, mut decider) = self.decide(subject, facts, host.clone()).await?;
+        let mut decider = decider?;
+        let decision = self.decide(subject, facts, host.clone(), &mut decider).await?;
         let ready = match (decision.outcome, self.mode) {
             (Outcome::Swap, Mode::Select) => swap::ready_here(self, containerd, subject, &decision, &mut decider).await,
             _ => None,
@@ -263,18 +271,14 @@ impl Create<'_> {
         subject: &Subject,
         facts: Facts,
         host: HostPlatform,
-    ) -> Result<(Decision, Decider), End> {
+        decider: &mut Decider,
+    ) -> Result<Decision, End> {
         let deadline = self.within(self.config.selection.decision_deadline);
         let turn = Instant::now();
         let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
-        let cache =
-            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
         let started = Instant::now();
-        let mut decider = Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
-            .map_err(|error| End::Failed(error.to_string()))?;
         let left = deadline.saturating_sub(turn.elapsed()).max(Duration::from_millis(100));
         let ask = self.ask(subject, facts, host, left);
-        self.story.keep_inputs(&self.config.state, &ask);
         // The decider keeps the deadline itself; this one is for a decider that does not.
         let asked =
             tokio::time::timeout(left + Duration::from_millis(500), decider.ask(&ask, &subject.index_bytes)).await;
@@ -286,8 +290,16 @@ impl Create<'_> {
             }
         };
         self.story.answered(&answer, started.elapsed());
+        self.story.asked = Some(ask);
         check(subject, &answer.decision).map_err(End::Failed)?;
-        Ok((answer.decision, decider))
+        Ok(answer.decision)
+    }
+
+    fn start_decider(&self) -> Result<Decider, End> {
+        let cache =
+            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
+        Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
+            .map_err(|error| End::Failed(error.to_string()))
     }
 
     fn ask(&self, subject: &Subject, facts: Facts, host: HostPlatform, deadline: Duration) -> Ask {

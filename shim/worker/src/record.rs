@@ -17,6 +17,8 @@ pub(crate) struct Story {
     started: Instant,
     /// Time in which there was nothing to do but to wait for the request.
     waited: Duration,
+    /// What was asked of the decider.
+    pub(crate) asked: Option<Ask>,
     record: Record,
 }
 
@@ -26,7 +28,7 @@ impl Story {
         record.namespace = Some(namespace.to_owned());
         record.container = Some(container.to_owned());
         record.applied = Some(Applied::Default);
-        Self { started: Instant::now(), waited: Duration::ZERO, record }
+        Self { started: Instant::now(), waited: Duration::ZERO, asked: None, record }
     }
 
     pub(crate) fn mode(&mut self, mode: Mode) {
@@ -86,8 +88,9 @@ impl Story {
         self.record.error = Some(why);
     }
 
-    /// Keeps what the record names only by hash, so that it can be replayed.
-    pub(crate) fn keep_inputs(&mut self, state: &Path, ask: &Ask) {
+    /// Keeps what the record names only by hash, so that it can be replayed. Comes after the answer: nobody waits for it.
+    pub(crate) fn keep_inputs(&self, state: &Path) {
+        let Some(ask) = &self.asked else { return };
         for json in [serde_json::to_vec(&ask.facts), serde_json::to_vec(&ask.policy)].into_iter().flatten() {
             if let Err(error) = log::keep_input(state, &Digest::of(&json), &json) {
                 log::say(&format!("{}: {error}", state.display()), Priority::Warning, None);

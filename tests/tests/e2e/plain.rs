@@ -78,7 +78,14 @@ fn terminal(world: &mut World) {
     let image = plain_image(world);
     let [stock, ours] = [STOCK, OURS].map(|runtime| {
         let args = ["run", "--rm", "-t", "--runtime", runtime, &image, "one", "/probe", "tty"];
-        world.node.ctr().call_on_terminal(&args).ok()
+        let run = || world.node.ctr().call_on_terminal(&args).ok();
+        let first = run();
+        if first.stdout.contains("a terminal") {
+            return first;
+        }
+        // Seen once in some 25 runs on a busy machine: ctr ended before it had copied what the terminal said.
+        println!("    note: {runtime}: nothing came from the terminal, tried AGAIN: {first}");
+        run()
     });
     assert!(ours.stdout.contains("a terminal"), "{ours}");
     same(&stock, &ours);

@@ -1,49 +1,29 @@
-//! Owns CPU microarchitectures: archspec's graph of targets (`data/microarchitectures.json`, version 0.2.7), the names
-//! they are known by, and the detection of a host's target from its vendor and flags (reference/archspec.md §2, §3).
-//! Reads no cpuinfo; `bestfit-hostprobe` does.
+//! Owns CPU microarchitectures: archspec's graph of targets, the names they are known by, what they descend from and which
+//! features they have (reference/archspec.md). The graph of archspec 0.2.7 is compiled in (`data/microarchitectures.json`);
+//! a site may give a newer one.
+//!
+//! - `data`: the file; `detect`: what a CPU is
+
+mod data;
+mod detect;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use crate::json::{self, JsonError};
+pub use data::{MAX_BYTES, MicroarchError};
+pub use detect::{CpuDescription, Detection};
+
+use crate::digest::Digest;
 
 /// The graph that is compiled in.
 pub(crate) const BUILTIN: &str = include_str!("../data/microarchitectures.json");
-/// The longest file of targets that is read, in bytes.
-const MAX_BYTES: usize = 1 << 20;
 /// The vendor of targets that are no product: `x86_64_v3`, `aarch64`.
 pub const GENERIC: &str = "generic";
 
-/// What detection needs to know of a CPU: of its first core, as archspec does.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CpuDescription {
-    /// GOARCH or archspec's name of the family: `amd64`, `x86_64`, `arm64`, `ppc64le`, `riscv64`.
-    pub arch: String,
-    /// `vendor_id` of x86, or the name of the arm implementer ([`Microarchitectures::arm_vendor`]); else empty.
-    pub vendor: String,
-    /// Flags as /proc/cpuinfo spells them (`flags`, `Features`).
-    pub features: BTreeSet<String>,
-    /// `CPU part` of arm64: `0xd4f`.
-    pub part: Option<String>,
-    /// The generation of a POWER processor: 9 for `POWER9`.
-    pub generation: Option<u32>,
-    /// `uarch` of riscv64: `sifive,u74-mc`.
-    pub uarch: Option<String>,
-}
-
-/// What a CPU is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detection {
-    /// The best target: a product, or a generic level where the hypervisor hides flags.
-    pub target: String,
-    /// All targets of this vendor or of none whose features the CPU has.
-    pub candidates: BTreeSet<String>,
-}
-
 /// One target of the graph.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// archspec's name.
     pub name: String,
@@ -53,48 +33,48 @@ pub struct Target {
     pub features: BTreeSet<String>,
     /// The longest path from the root of its family; a root has 0.
     pub depth: u64,
-    generation: u32,
-    part: Option<String>,
+    /// The generation of a POWER processor, else 0.
+    pub generation: u32,
+    /// `CPU part` of arm64 products: `0xd4f`.
+    pub part: Option<String>,
+    /// What it was derived from, as the data lists it.
+    pub parents: Vec<String>,
+    /// The root of its family; its own place where it is the root.
+    root: usize,
     /// All targets that this one runs as well, itself excluded; sorted.
     ancestors: Vec<usize>,
 }
 
 /// The graph of targets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Microarchitectures {
     version: String,
+    digest: Digest,
     targets: Vec<Target>,
     names: BTreeMap<String, usize>,
+    /// Other names of features; those that others are made of stand first.
+    aliases: Vec<(String, Alias)>,
     arm_vendors: BTreeMap<String, String>,
 }
 
-/// Why a file of targets was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum MicroarchError {
-    /// No JSON, or of another shape.
-    #[error("the archspec data cannot be read: {0}")]
-    Json(#[from] JsonError),
-    /// A parent that is no target, or a cycle.
-    #[error("the archspec data is no graph without cycles: see the parents of {0:?}")]
-    Parents(String),
+/// When a feature counts as there under another name: all of the conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Alias {
+    /// Any of these features is there.
+    any_of: Option<BTreeSet<String>>,
+    /// The target is of one of these families.
+    families: Option<BTreeSet<String>>,
+    /// Why it is there, for people.
+    #[serde(rename = "reason")]
+    _reason: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct RawFile {
-    version: String,
-    microarchitectures: BTreeMap<String, RawTarget>,
-    #[serde(default)]
-    arm_vendors: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct RawTarget {
-    from: Vec<String>,
-    vendor: String,
-    features: BTreeSet<String>,
-    #[serde(default)]
-    generation: u32,
-    cpupart: Option<String>,
+impl Alias {
+    fn holds(&self, family: &str, features: &BTreeSet<String>) -> bool {
+        self.any_of.as_ref().is_none_or(|any| any.iter().any(|feature| features.contains(feature)))
+            && self.families.as_ref().is_none_or(|families| families.contains(family))
+    }
 }
 
 impl Microarchitectures {
@@ -105,54 +85,25 @@ impl Microarchitectures {
         GRAPH.get_or_init(|| Self::parse(BUILTIN.as_bytes()).expect("the built-in archspec data is valid"))
     }
 
-    /// Parses a file of the shape of `data/microarchitectures.json`.
+    /// Reads a file of the shape of archspec's `microarchitectures.json`, at most [`MAX_BYTES`] long. What it says about
+    /// compilers is not looked at.
     pub fn parse(bytes: &[u8]) -> Result<Self, MicroarchError> {
-        let raw: RawFile = json::read(bytes, MAX_BYTES)?;
-        let mut graph = Self {
-            version: raw.version,
-            targets: Vec::with_capacity(raw.microarchitectures.len()),
-            names: BTreeMap::new(),
-            arm_vendors: raw.arm_vendors,
-        };
-        let mut waiting: Vec<(String, RawTarget)> = raw.microarchitectures.into_iter().collect();
-        while !waiting.is_empty() {
-            let before = waiting.len();
-            let (ready, rest): (Vec<_>, Vec<_>) =
-                waiting.into_iter().partition(|(_, raw)| raw.from.iter().all(|from| graph.names.contains_key(from)));
-            if rest.len() == before {
-                let name = rest.into_iter().next().map(|(name, _)| name).unwrap_or_default();
-                return Err(MicroarchError::Parents(json::plain(&name, 100)));
-            }
-            ready.into_iter().for_each(|(name, raw)| graph.push(name, raw));
-            waiting = rest;
-        }
-        Ok(graph)
+        data::parse(bytes)
     }
 
-    /// Adds a target whose parents are there already.
-    fn push(&mut self, name: String, raw: RawTarget) {
-        let mut ancestors = BTreeSet::new();
-        let mut depth = 0;
-        for parent in raw.from.iter().filter_map(|from| self.names.get(from)) {
-            ancestors.insert(*parent);
-            ancestors.extend(&self.targets[*parent].ancestors);
-            depth = depth.max(self.targets[*parent].depth + 1);
-        }
-        self.names.insert(name.clone(), self.targets.len());
-        self.targets.push(Target {
-            name,
-            vendor: raw.vendor,
-            features: raw.features,
-            depth,
-            generation: raw.generation,
-            part: raw.cpupart,
-            ancestors: ancestors.into_iter().collect(),
-        });
-    }
-
-    /// The version of the data.
+    /// The version of the data; where it says none, the start of its digest.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The digest of the file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// All targets, parents before their children.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The name of an arm implementer: `0x41` is `ARM`.
@@ -180,65 +131,45 @@ impl Microarchitectures {
 
     /// The root of the family: `x86_64` of `zen4`.
     pub fn family<'a>(&'a self, target: &'a Target) -> &'a str {
-        let root = target.ancestors.iter().map(|index| &self.targets[*index]).find(|target| target.depth == 0);
-        root.map_or(&target.name, |root| &root.name)
+        self.targets.get(target.root).map_or(&target.name, |root| &root.name)
     }
 
-    /// The deepest generic target among `target` and its ancestors: `x86_64_v4` of `zen4`.
+    /// The deepest generic target among `target` and its ancestors: `x86_64_v4` of `zen4`. The first by name where two are
+    /// equal.
     pub fn generic<'a>(&'a self, target: &'a Target) -> Option<&'a Target> {
         let all = target.ancestors.iter().map(|index| &self.targets[*index]).chain([target]);
-        all.filter(|target| target.vendor == GENERIC).max_by_key(|target| (target.depth, target.features.len()))
+        let key = |target: &Target| (target.ancestors.len(), target.depth, target.features.len());
+        let generic = all.filter(|target| target.vendor == GENERIC);
+        generic.max_by(|a, b| key(a).cmp(&key(b)).then_with(|| b.name.cmp(&a.name)))
+    }
+
+    /// Whether every CPU of type `target` has the feature, by any of its names (`sse4.1`, `avx512`, `neon`).
+    pub fn has_feature(&self, target: &Target, feature: &str) -> bool {
+        target.features.contains(feature) || self.with_aliases(self.family(target), &target.features).contains(feature)
+    }
+
+    /// `features` and every other name that holds for them in this family: `sse3` and `sse4.1` of cpuinfo's `pni` and
+    /// `sse4_1`, `neon` on every aarch64.
+    pub fn with_aliases(&self, family: &str, features: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut all = features.clone();
+        if all.contains("pni") {
+            // The kernel's name of sse3, which archspec's table of aliases does not have.
+            all.insert("sse3".to_owned());
+        }
+        for (name, alias) in &self.aliases {
+            if alias.holds(family, &all) {
+                all.insert(name.clone());
+            }
+        }
+        all
     }
 
     /// The flags that `target` needs and `features` lacks.
     pub fn missing<'a>(&self, target: &'a Target, features: &BTreeSet<String>) -> Vec<&'a str> {
-        target.features.iter().filter(|flag| !has(features, flag)).map(String::as_str).collect()
+        let family = self.family(target);
+        let all = self.with_aliases(family, features);
+        target.features.iter().filter(|flag| !all.contains(*flag)).map(String::as_str).collect()
     }
-
-    /// What a CPU is; `None` where its architecture is not in the data.
-    pub fn detect(&self, cpu: &CpuDescription) -> Option<Detection> {
-        let family = self.get(&cpu.arch)?;
-        let candidates: Vec<&Target> = self.targets.iter().filter(|target| self.fits(target, family, cpu)).collect();
-        let best_generic = best(candidates.iter().copied().filter(|target| target.vendor == GENERIC))?;
-        let same_part = |target: &&Target| cpu.part.is_some() && target.part == cpu.part;
-        let by_part = candidates.iter().any(same_part);
-        let above = candidates.iter().copied().filter(|target| !by_part || same_part(target));
-        let above = above.filter(|target| target.name != best_generic.name && self.runs(target, best_generic));
-        let target = best(above).unwrap_or(best_generic).name.clone();
-        Some(Detection { target, candidates: candidates.iter().map(|target| target.name.clone()).collect() })
-    }
-
-    /// Whether the CPU has what `target` asks for.
-    fn fits(&self, target: &Target, family: &Target, cpu: &CpuDescription) -> bool {
-        if self.family(target) != family.name {
-            return false;
-        }
-        match family.name.as_str() {
-            "ppc64" | "ppc64le" => target.generation <= cpu.generation.unwrap_or(0),
-            "riscv64" => target.vendor == GENERIC || cpu.uarch.as_deref().is_some_and(|uarch| is_uarch(target, uarch)),
-            // Nothing in cpuinfo tells armv8.3a from armv8.2a: archspec leaves these levels out as well.
-            "aarch64" if target.vendor == GENERIC => target.name == "aarch64",
-            _ => {
-                (target.vendor == GENERIC || target.vendor == cpu.vendor)
-                    && target.features.iter().all(|flag| has(&cpu.features, flag))
-            }
-        }
-    }
-}
-
-/// The most specific target; the first by name where two are equal, so that the answer never depends on order.
-fn best<'a>(targets: impl Iterator<Item = &'a Target>) -> Option<&'a Target> {
-    let key = |target: &Target| (target.ancestors.len(), target.features.len());
-    targets.max_by(|a, b| key(a).cmp(&key(b)).then_with(|| b.name.cmp(&a.name)))
-}
-
-/// cpuinfo calls sse3 `pni`, and ssse3 contains it.
-fn has(features: &BTreeSet<String>, flag: &str) -> bool {
-    features.contains(flag) || (flag == "sse3" && (features.contains("pni") || features.contains("ssse3")))
-}
-
-fn is_uarch(target: &Target, uarch: &str) -> bool {
-    uarch.rsplit(',').next().is_some_and(|model| model.replace('-', "") == target.name)
 }
 
 fn alias(name: &str) -> String {
@@ -254,49 +185,6 @@ fn alias(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SAMPLES: &str = include_str!("../data/samples.tsv");
-
-    fn samples() -> Vec<(&'static str, CpuDescription)> {
-        let rows = SAMPLES.lines().filter(|line| !line.starts_with('#'));
-        rows.map(|line| {
-            let f: Vec<&str> = line.split('\t').collect();
-            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            let cpu = CpuDescription {
-                arch: f[1].into(),
-                vendor: f[2].into(),
-                part: some(f[3]),
-                generation: f[4].parse().ok(),
-                uarch: some(f[5]),
-                features: f[6].split_whitespace().map(str::to_owned).collect(),
-            };
-            (f[0], cpu)
-        })
-        .collect()
-    }
-
-    #[test]
-    fn detects_the_samples_of_archspec() {
-        let graph = Microarchitectures::builtin();
-        let samples = samples();
-        assert_eq!(samples.len(), 44);
-        for (name, cpu) in samples {
-            let expected = name.rsplit('-').next().unwrap();
-            assert_eq!(graph.detect(&cpu).unwrap().target, expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_masked_machine_is_its_generic_level() {
-        let graph = Microarchitectures::builtin();
-        let mut cpu = samples().into_iter().find(|(name, _)| name.ends_with("zen5")).unwrap().1;
-        cpu.features.remove("clzero");
-        let detection = graph.detect(&cpu).unwrap();
-        assert_eq!(detection.target, "x86_64_v4");
-        assert!(!detection.candidates.contains("zen3"));
-        assert_eq!(graph.missing(graph.get("zen3").unwrap(), &cpu.features), ["clzero"]);
-        assert_eq!(graph.detect(&CpuDescription { arch: "m68k".into(), ..cpu }), None);
-    }
 
     #[test]
     fn the_graph_knows_every_spelling_and_its_order() {
@@ -321,9 +209,31 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_graph_with_a_cycle() {
-        let target = |from: &str| format!(r#"{{"from":["{from}"],"vendor":"x","features":[]}}"#);
-        let file = format!(r#"{{"version":"1","microarchitectures":{{"a":{},"b":{}}}}}"#, target("b"), target("a"));
-        assert!(Microarchitectures::parse(file.as_bytes()).is_err());
+    fn features_go_by_all_their_names() {
+        let graph = Microarchitectures::builtin();
+        let has = |target: &str, feature: &str| graph.has_feature(graph.get(target).unwrap(), feature);
+        for (target, feature, expected) in [
+            ("zen4", "avx512", true),
+            ("zen3", "avx512", false),
+            ("haswell", "sse4.1", true),
+            ("core2", "sse3", true),
+            ("power9le", "altivec", true),
+            ("neoverse_v2", "neon", true),
+            ("zen4", "neon", false),
+            ("x86_64", "sse2", false),
+        ] {
+            assert_eq!(has(target, feature), expected, "{target} {feature}");
+        }
+        let pni = ["pni".to_owned()].into();
+        assert!(graph.with_aliases("x86_64", &pni).contains("sse3"));
+    }
+
+    #[test]
+    fn data_without_a_version_goes_by_its_digest() {
+        let text =
+            r#"{"microarchitectures":{"a":{"from":[],"vendor":"generic","features":[],"compilers":{"gcc":[]}}}}"#;
+        let graph = Microarchitectures::parse(text.as_bytes()).unwrap();
+        assert_eq!((graph.version(), graph.digest()), (graph.digest().short().as_str(), Digest::of(text.as_bytes())));
+        assert_eq!(Microarchitectures::builtin().version(), "0.2.7");
     }
 }

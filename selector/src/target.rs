@@ -15,12 +15,17 @@ pub const GROUP: &str = "io.archspec";
 pub const TARGET: &str = "cpu.target";
 /// The names of all targets whose features the host has, of its vendor or generic.
 pub const CANDIDATES: &str = "cpu.candidates";
-/// The host's flags as /proc/cpuinfo spells them.
+/// The host's flags as /proc/cpuinfo spells them, and archspec's other names of them (`sse4.1`, `avx512`, `neon`).
 pub const FEATURES: &str = "cpu.features";
 
-/// Holds any of `wanted` against the target or level in `host`.
+/// Holds any of `wanted` against the target or level in `host`, by the data that is compiled in.
 pub fn compare(facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
-    let answers = wanted.iter().map(|name| one(facts, &name.to_string(), host));
+    compare_in(Microarchitectures::builtin(), facts, wanted, host)
+}
+
+/// The same by other data.
+pub fn compare_in(graph: &Microarchitectures, facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
+    let answers = wanted.iter().map(|name| one(graph, facts, &name.to_string(), host));
     let order = |comparison: &Comparison| match comparison.answer {
         Answer::True => 2,
         Answer::Unknown => 1,
@@ -30,8 +35,7 @@ pub fn compare(facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Compar
     best.unwrap_or_else(|| Comparison::new(Answer::Unknown, "an empty array asks for nothing"))
 }
 
-fn one(facts: &Facts, name: &str, host: Option<&State>) -> Comparison {
-    let graph = Microarchitectures::builtin();
+fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&State>) -> Comparison {
     let Some(wanted) = graph.get(name) else {
         let (name, version) = (json::plain(name, 60), graph.version());
         let text = format!("{name} is not in the archspec data {version}: update the archspec data");
@@ -47,7 +51,9 @@ fn one(facts: &Facts, name: &str, host: Option<&State>) -> Comparison {
         None => return Comparison::new(Answer::Unknown, "this host's facts do not say"),
     };
     let Some(target) = graph.get(host) else {
-        let text = format!("this host is {}, which is not in the archspec data", json::plain(host, 60));
+        let (host, version) = (json::plain(host, 60), graph.version());
+        let text =
+            format!("this host is {host}, which is not in the archspec data {version}: update the archspec data");
         return Comparison::new(Answer::Unknown, text);
     };
     if graph.runs(target, wanted) {

@@ -137,6 +137,6 @@ impl<'a> Host<'a> {
 
     /// The same, with the words.
     pub(crate) fn explain_target(&self, wanted: &[Scalar], state: Option<&State>) -> Comparison {
-        target::compare(self.facts, wanted, state)
+        target::compare(self.schemas.targets(), self.facts, wanted, state)
     }
 }

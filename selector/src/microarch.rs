@@ -18,9 +18,16 @@ pub use detect::{CpuDescription, Detection};
 use crate::digest::Digest;
 
 /// The graph that is compiled in.
-pub(crate) const BUILTIN: &str = include_str!("../data/microarchitectures.json");
+const BUILTIN: &str = include_str!("../data/microarchitectures.json");
+/// The name of archspec's file, by which it is told from group schemas.
+pub const FILE: &str = "microarchitectures.json";
 /// The vendor of targets that are no product: `x86_64_v3`, `aarch64`.
 pub const GENERIC: &str = "generic";
+
+/// Whether a file of this name is archspec's data.
+pub fn is_file(name: &str) -> bool {
+    name.rsplit('/').next() == Some(FILE)
+}
 
 /// One target of the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]

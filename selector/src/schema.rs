@@ -6,6 +6,7 @@
 //! file ─▶ file (parsed, every finding) ─▶ lint (edges, cycles, docs) ─▶ merge (what a site may change) ─▶ Schemas ─▶ show
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::microarch::Microarchitectures;
 
 pub mod file;
 pub mod lint;
@@ -33,7 +35,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// The most schemas that a site may add.
 pub const MAX_FILES: usize = 64;
 
-/// A schema as it was read from a file of the site; parsing comes later.
+/// A schema as it was read from a file of the site; parsing comes later. One that is named `microarchitectures.json`
+/// ([`crate::microarch::FILE`]) is archspec's data, which then stands for the built-in data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaFile {
@@ -48,6 +51,7 @@ pub struct SchemaFile {
 pub struct Schemas {
     groups: BTreeMap<String, Group>,
     aliases: BTreeMap<String, String>,
+    targets: Cow<'static, Microarchitectures>,
     digest: Digest,
 }
 
@@ -271,6 +275,11 @@ impl Schemas {
     /// The digest over all schemas and the archspec data.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The graph of microarchitectures: the built-in one, or the site's.
+    pub fn targets(&self) -> &Microarchitectures {
+        &self.targets
     }
 
     /// The group of this name or alias.

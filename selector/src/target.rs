@@ -18,13 +18,8 @@ pub const CANDIDATES: &str = "cpu.candidates";
 /// The host's flags as /proc/cpuinfo spells them, and archspec's other names of them (`sse4.1`, `avx512`, `neon`).
 pub const FEATURES: &str = "cpu.features";
 
-/// Holds any of `wanted` against the target or level in `host`, by the data that is compiled in.
-pub fn compare(facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
-    compare_in(Microarchitectures::builtin(), facts, wanted, host)
-}
-
-/// The same by other data.
-pub fn compare_in(graph: &Microarchitectures, facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
+/// Holds any of `wanted` against the target or level in `host`.
+pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
     let answers = wanted.iter().map(|name| one(graph, facts, &name.to_string(), host));
     let order = |comparison: &Comparison| match comparison.answer {
         Answer::True => 2,
@@ -90,5 +85,40 @@ fn set<'a>(facts: &'a Facts, key: &str) -> Option<&'a BTreeSet<String>> {
     match facts.get(GROUP, key).map(|fact| &fact.state) {
         Some(State::Known { value: Value::Set(values) }) => Some(values),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Fact;
+
+    const NEWER: &str = r#"{"microarchitectures":{
+        "x86_64":{"from":[],"vendor":"generic","features":[]},
+        "zen5":{"from":["x86_64"],"vendor":"AuthenticAMD","features":["five"]},
+        "zen7":{"from":["zen5"],"vendor":"AuthenticAMD","features":["five","seven"]}}}"#;
+
+    fn answer(graph: &Microarchitectures, host: &str, wanted: &str) -> (Answer, String) {
+        let mut facts = Facts::default();
+        facts.set(GROUP, TARGET, Fact::known(host.to_owned(), "/proc/cpuinfo"));
+        let state = facts.get(GROUP, TARGET).map(|fact| fact.state.clone());
+        let found = compare(graph, &facts, &[Scalar::Text(wanted.to_owned())], state.as_ref());
+        (found.answer, found.text)
+    }
+
+    #[test]
+    fn a_target_that_the_data_lacks_is_unknown_until_the_data_has_it() {
+        let (old, new) = (Microarchitectures::builtin(), Microarchitectures::parse(NEWER.as_bytes()).unwrap());
+        for (host, wanted) in [("zen5", "zen7"), ("zen7", "zen5")] {
+            let (found, text) = answer(old, host, wanted);
+            assert_eq!(found, Answer::Unknown);
+            assert!(
+                text.ends_with("zen7, which is not in the archspec data 0.2.7: update the archspec data")
+                    || text == "zen7 is not in the archspec data 0.2.7: update the archspec data",
+                "{text}"
+            );
+        }
+        assert_eq!(answer(&new, "zen7", "zen5").0, Answer::True);
+        assert_eq!(answer(&new, "zen5", "zen7"), (Answer::False, "this host is zen5".to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! Owns how schema files become the schemas of a node: built-in ones first, then the site's. A site may add and tighten;
 //! what weakens a built-in requirement needs `"override": true` beside it (matching.md §8).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,15 +12,17 @@ use super::{
     Type, lint,
 };
 use crate::digest::Digest;
-use crate::json;
-
-/// archspec's targets: what a `dag` key means depends on them.
-const TARGETS: &str = include_str!("../../data/microarchitectures.json");
+use crate::json::{self, JsonError};
+use crate::microarch::{self, MicroarchError, Microarchitectures};
 
 /// All schemas, or every error of every file.
 pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schemas, SchemaErrors> {
     let mut merge = Merge::default();
-    let mut hashed = Digest::of(TARGETS.as_bytes()).to_string();
+    let (data, site): (Vec<&SchemaFile>, Vec<&SchemaFile>) =
+        site.iter().partition(|file| microarch::is_file(&file.name));
+    // What a `dag` key means depends on them.
+    let targets = merge.targets(&data);
+    let mut hashed = targets.digest().to_string();
     let files = builtin.iter().map(|(name, text)| (*name, *text, false));
     let files = files.chain(site.iter().map(|file| (file.name.as_str(), file.text.as_str(), true)));
     for (name, text, site) in files {
@@ -30,7 +33,7 @@ pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schem
     if site.len() > MAX_FILES {
         merge.error("schemas", None, format!("more than {MAX_FILES} files"));
     }
-    merge.finish(Digest::of(hashed.as_bytes()))
+    merge.finish(targets, Digest::of(hashed.as_bytes()))
 }
 
 /// Groups while files are still being added.
@@ -55,6 +58,22 @@ struct Draft {
 impl Merge {
     fn error(&mut self, file: &str, position: Option<(usize, usize)>, message: String) {
         self.errors.push(Finding { file: file.to_owned(), position, severity: Severity::Error, message });
+    }
+
+    /// The site's graph of microarchitectures, else the built-in one.
+    fn targets(&mut self, files: &[&SchemaFile]) -> Cow<'static, Microarchitectures> {
+        if let [_, second, ..] = files {
+            self.error(&second.name, None, "there is archspec data already".to_owned());
+        }
+        match files.first().map(|file| (file, Microarchitectures::parse(file.text.as_bytes()))) {
+            None => return Cow::Borrowed(Microarchitectures::builtin()),
+            Some((_, Ok(targets))) => return Cow::Owned(targets),
+            Some((file, Err(MicroarchError::Json(JsonError::Malformed { line, column, message })))) => {
+                self.error(&file.name, Some((line, column)), message);
+            }
+            Some((file, Err(error))) => self.error(&file.name, None, error.to_string()),
+        }
+        Cow::Borrowed(Microarchitectures::builtin())
     }
 
     fn file(&mut self, name: &str, text: &str, site: bool) {
@@ -85,12 +104,12 @@ impl Merge {
         self.groups.insert(id, draft);
     }
 
-    fn finish(self, digest: Digest) -> Result<Schemas, SchemaErrors> {
+    fn finish(self, targets: Cow<'static, Microarchitectures>, digest: Digest) -> Result<Schemas, SchemaErrors> {
         if !self.errors.is_empty() {
             return Err(SchemaErrors(self.errors));
         }
         let groups = self.groups.into_iter().map(|(id, draft)| (id, draft.finish())).collect();
-        Ok(Schemas { groups, aliases: self.aliases, digest })
+        Ok(Schemas { groups, aliases: self.aliases, targets, digest })
     }
 }
 

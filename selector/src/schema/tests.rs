@@ -167,3 +167,31 @@ fn values_are_ordered_by_what_they_satisfy() {
     assert!(values.satisfies("c", "a") && !values.satisfies("a", "c") && values.depth("A").is_none());
     assert_eq!(key.value_aliases["A"], "a");
 }
+
+#[test]
+fn archspec_data_of_the_site_stands_for_the_built_in_data() {
+    let data = |text: &str| SchemaFile { name: "/etc/bestfit/microarchitectures.json".into(), text: text.to_owned() };
+    let newer = data(
+        r#"{"version":"9","microarchitectures":{"x86_64":{"from":[],"vendor":"generic","features":[]},"zen9":{"from":["x86_64"],"vendor":"AuthenticAMD","features":["f9"]}}}"#,
+    );
+    let schemas = Schemas::with(&[site(r#""memory-numa": {"metadata": {"weight": 99}}"#), newer.clone()]).unwrap();
+    assert!(schemas.targets().get("zen9").is_some() && schemas.targets().get("zen4").is_none());
+    assert_ne!(
+        schemas.digest(),
+        Schemas::with(&[site(r#""memory-numa": {"metadata": {"weight": 99}}"#)]).unwrap().digest()
+    );
+    assert!(Schemas::builtin().targets().get("zen4").is_some());
+    let broken = data(r#"{"microarchitectures":{"a":{"from":["b"],"vendor":"generic","features":[]}}}"#);
+    assert_eq!(
+        refused(&broken),
+        [
+            "/etc/bestfit/microarchitectures.json: error: in the archspec data \"a\" descends from \"b\", which is no target"
+        ]
+    );
+    assert_eq!(
+        refused(&data("{}")),
+        ["/etc/bestfit/microarchitectures.json:1:2: error: missing field `microarchitectures`"]
+    );
+    let twice = Schemas::with(&[newer.clone(), newer]).unwrap_err().to_string();
+    assert_eq!(twice, "/etc/bestfit/microarchitectures.json: error: there is archspec data already");
+}

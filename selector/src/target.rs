@@ -103,7 +103,7 @@ mod tests {
         facts.set(GROUP, TARGET, Fact::known(host.to_owned(), "/proc/cpuinfo"));
         let state = facts.get(GROUP, TARGET).map(|fact| fact.state.clone());
         let found = compare(graph, &facts, &[Scalar::Text(wanted.to_owned())], state.as_ref());
-        (found.answer, found.text)
+        (found.answer, found.detail)
     }
 
     #[test]

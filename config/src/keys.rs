@@ -4,6 +4,7 @@ use bestfit_selector::policy::{Otherwise, Undeclared};
 use toml::de::DeValue;
 
 use crate::model::{Config, Mode, PullDeadline};
+use crate::site;
 use crate::values::{
     self, Refused, boolean, delegate, duration, hosts, path, show_duration, show_size, size, unprivileged_id, word,
 };
@@ -121,6 +122,15 @@ pub const KEYS: &[Key] = &[
         show: |config| show_time(config.selection.referrers_lifetime),
     },
     Key {
+        section: "selection",
+        name: "check",
+        expects: "a list of patterns of keys, such as [\"org.supercontainers/mpi.implementation\"]",
+        doc: "Keys that describe the image, and are held against the host all the same: a site that binds its own MPI into \
+              containers needs images that were built for it.",
+        read: |config, value| put(&mut config.selection.policy.check, site::patterns(value)),
+        show: |config| show_list(&config.selection.policy.check),
+    },
+    Key {
         section: "registries",
         name: "hosts_dir",
         expects: "an absolute path",
@@ -135,10 +145,7 @@ pub const KEYS: &[Key] = &[
         doc: "Registries that are spoken to without TLS. `localhost` and 127.0.0.0/8 always are, as docker and \
               containerd do.",
         read: |config, value| put(&mut config.registries.plain_http, hosts(value)),
-        show: |config| {
-            let hosts: Vec<String> = config.registries.plain_http.iter().map(|host| quote(host)).collect();
-            format!("[{}]", hosts.join(", "))
-        },
+        show: |config| show_list(&config.registries.plain_http),
     },
     Key {
         section: "registries",
@@ -166,6 +173,16 @@ pub const KEYS: &[Key] = &[
         doc: "How large the cache may grow.",
         read: |config, value| put(&mut config.cache.max_bytes, size(value, KIB * KIB..=1024 * GIB)),
         show: |config| show_size(config.cache.max_bytes),
+    },
+    Key {
+        section: "schemas",
+        name: "dir",
+        expects: "an absolute path",
+        doc: "The directory of the site's group schemas, `*.json`, read in the order of their names over the built-in ones. \
+              They may add and tighten; what weakens a built-in requirement needs `\"override\": true` beside it. It may be \
+              missing. `bestfit schema lint` checks such a file.",
+        read: |config, value| put(&mut config.schemas.dir, path(value)),
+        show: |config| quote_path(&config.schemas.dir),
     },
     Key {
         section: "log",
@@ -228,6 +245,10 @@ fn show_word<T: PartialEq>(value: T, words: &[(&str, T)]) -> String {
 
 fn show_time(time: std::time::Duration) -> String {
     show_duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn show_list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "))
 }
 
 fn quote_path(path: &std::path::Path) -> String {

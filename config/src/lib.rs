@@ -7,6 +7,7 @@
 //! - [`location`]: where the files are, in which order they are read, and reading them within limits
 //! - [`mod@load`]: the stages above, later files over earlier ones, and what a profile may not loosen
 //! - [`keys`]: the one table of keys: name, what is expected, documentation, reading and showing
+//! - [`site`]: levels and rules, whose names the site makes up; `schemas`: the files of its group schemas
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]
 //! - [`problem`]: one mistake with its place and its hint, and all of them together
@@ -23,9 +24,11 @@ pub mod model;
 mod nearest;
 pub mod problem;
 pub mod reference;
+mod schemas;
+pub mod site;
 pub mod values;
 
 pub use load::{Loaded, Origin, load};
 pub use location::Location;
-pub use model::{Cache, Config, Decider, Log, Mode, PullDeadline, Registries, Selection};
+pub use model::{Cache, Config, Decider, Log, Mode, PullDeadline, Registries, Selection, SiteSchemas};
 pub use problem::{ConfigErrors, Problem};

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bestfit_selector::policy::{Otherwise, Undeclared};
+use bestfit_selector::policy::{Otherwise, Policy, Undeclared};
+use bestfit_selector::schema::{Level, Schemas};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, read_mode, sections};
+use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, read_mode, sections};
 use crate::location::{Location, Source};
 use crate::model::{Config, Mode};
 use crate::nearest::nearest;
 use crate::problem::{ConfigErrors, Problem};
+use crate::schemas;
+use crate::site::{self, LEVEL_EXPECTS, LEVELS, RULE_KEYS, RULES};
 use crate::values::{Refused, quoted};
 
 /// The most problems that are kept: enough for people, too few to fill a log.
@@ -51,6 +54,7 @@ pub fn load(location: &Location) -> Result<Loaded, ConfigErrors> {
             state.keep_tight(&base, source);
         }
     }
+    state.site();
     state.problems.truncate(MAX_PROBLEMS);
     ConfigErrors::unless_empty(state.problems)?;
     let files = sources.into_iter().map(|source| source.file).collect();
@@ -92,6 +96,10 @@ impl State {
                 self.outcome(source, &full_name(section, key.name), key.expects, (name, value), outcome);
             } else if top && name.get_ref() == NAMESPACES {
                 self.namespaces(source, (name, value));
+            } else if top && name.get_ref() == LEVELS {
+                self.levels(source, value);
+            } else if top && name.get_ref() == RULES {
+                self.rules(source, value);
             } else if top && sections().contains(&name.get_ref().as_ref()) {
                 match value.get_ref().as_table() {
                     Some(inner) => self.table(source, name.get_ref(), inner),
@@ -130,6 +138,74 @@ impl State {
                 });
                 self.outcome(source, &format!("{section}.mode"), MODE_EXPECTS, (name, value), outcome);
             }
+        }
+    }
+
+    fn levels(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
+        let Some(levels) = value.get_ref().as_table() else { return self.expected_table(source, LEVELS, value) };
+        for (pattern, value) in levels {
+            let outcome = match site::is_pattern(pattern.get_ref()) {
+                true => site::level(value.get_ref()).map(|level| {
+                    self.config.selection.policy.levels.insert(pattern.get_ref().to_string(), level);
+                }),
+                false => Err(site::not_a_pattern(pattern.get_ref())),
+            };
+            let name = format!("{LEVELS}.{}", quote(pattern.get_ref()));
+            self.outcome(source, &name, LEVEL_EXPECTS, (pattern, value), outcome);
+        }
+    }
+
+    /// A later rule of the same name takes the place of the whole earlier one.
+    fn rules(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
+        let Some(rules) = value.get_ref().as_table() else { return self.expected_table(source, RULES, value) };
+        for (name, value) in rules {
+            let section = format!("{RULES}.{}", quote(name.get_ref()));
+            let Some(keys) = value.get_ref().as_table() else {
+                self.expected_table(source, &section, value);
+                continue;
+            };
+            let mut rule = site::empty_rule();
+            for (key, value) in keys {
+                match site::read(&mut rule, key.get_ref(), value.get_ref()) {
+                    Some((expects, outcome)) => {
+                        let full = format!("{section}.{}", key.get_ref());
+                        self.outcome(source, &full, expects, (key, value), outcome);
+                    }
+                    None => {
+                        let names = RULE_KEYS.iter().map(|key| key.name);
+                        let hint = match nearest(key.get_ref(), names.clone()) {
+                            Some(name) => format!("did you mean \"{name}\"?"),
+                            None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
+                        };
+                        let message = format!("unknown key {} in [{section}]", quoted(key.get_ref()));
+                        self.problem(source, key.span().start, message, Some(hint));
+                    }
+                }
+            }
+            if !keys.iter().any(|(key, _)| key.get_ref() == "action") {
+                let message = format!("{section}: it does not say what to do");
+                let hint = Some("add action = \"prefer\", \"avoid\" or \"deny\"".to_owned());
+                self.problem(source, name.span().start, message, hint);
+            }
+            let (line, _) = source.lines.position(&source.text, name.span().start);
+            self.origins.insert(section, Origin { file: source.file.clone(), line });
+            self.config.selection.policy.rules.insert(name.get_ref().to_string(), rule);
+        }
+    }
+
+    /// Reads the site's schemas, and holds its rules against them.
+    fn site(&mut self) {
+        let schemas = schemas::read(&mut self.config.schemas, &mut self.problems);
+        let Some(schemas) = schemas else { return };
+        let wrong = site::check(&self.config.selection.policy, schemas.as_ref().unwrap_or(Schemas::builtin()));
+        for (name, message) in wrong {
+            let origin = self.origins.get(&name);
+            self.problems.push(Problem {
+                file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+                position: origin.map(|origin| (origin.line, 1)),
+                message: format!("{name}: {message}"),
+                hint: Some("`bestfit schema show` lists the groups and keys that are known".to_owned()),
+            });
         }
     }
 
@@ -173,24 +249,39 @@ impl State {
             *merged = (*merged).max(*mode);
         }
         let (before, after) = (&base.selection.policy, &self.config.selection.policy);
-        let loosened: Vec<&str> = [
+        let loosened: Vec<String> = [
             ("on_no_fit", before.on_no_fit == Otherwise::Deny && after.on_no_fit != Otherwise::Deny),
             ("on_error", before.on_error == Otherwise::Deny && after.on_error != Otherwise::Deny),
             ("undeclared", before.undeclared == Undeclared::Never && after.undeclared != Undeclared::Never),
         ]
         .into_iter()
-        .filter_map(|(name, loosened)| loosened.then_some(name))
+        .filter_map(|(name, loosened)| loosened.then(|| full_name("selection", name)))
+        .chain(loosened_names(before, after))
+        .chain((base.schemas.dir != self.config.schemas.dir).then(|| "schemas.dir".to_owned()))
         .collect();
         for name in loosened {
-            let line = self.origins.get(&full_name("selection", name)).map(|origin| (origin.line, 1));
+            let line = self.origins.get(&name).map(|origin| (origin.line, 1));
             self.problems.push(Problem {
                 file: source.file.clone(),
                 position: line,
-                message: format!("selection.{name}: a profile may only tighten what the other files say"),
+                message: format!("{name}: a profile may only tighten what the other files say"),
                 hint: Some("remove the key here, or loosen it in the main file".to_owned()),
             });
         }
     }
+}
+
+/// Names that a profile changed although it may only add: rules of others, checks, levels other than `required`.
+fn loosened_names(before: &Policy, after: &Policy) -> Vec<String> {
+    let rules = before.rules.iter().filter(|(name, rule)| after.rules.get(*name) != Some(rule));
+    let levels = after.levels.iter();
+    let levels = levels.filter(|(name, level)| **level != Level::Required && before.levels.get(*name) != Some(level));
+    let checks = before.check.iter().any(|pattern| !after.check.contains(pattern));
+    rules
+        .map(|(name, _)| format!("{RULES}.{}", quote(name)))
+        .chain(levels.map(|(name, _)| format!("{LEVELS}.{}", quote(name))))
+        .chain(checks.then(|| "selection.check".to_owned()))
+        .collect()
 }
 
 /// `section.key`, or the key alone at the top of the file.
@@ -201,7 +292,8 @@ pub(crate) fn full_name(section: &str, name: &str) -> String {
 /// The right key: nearly the same name in the same table, the same name in another table, else all names.
 fn hint_for(section: &str, given: &str) -> String {
     let here = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-    let tables = sections().into_iter().chain([NAMESPACES]).filter(|name| section.is_empty() && !name.is_empty());
+    let tables =
+        sections().into_iter().chain([NAMESPACES, LEVELS, RULES]).filter(|name| section.is_empty() && !name.is_empty());
     if let Some(name) = nearest(given, here.clone().chain(tables.clone())) {
         return format!("did you mean \"{name}\"?");
     }

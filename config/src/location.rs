@@ -64,7 +64,7 @@ impl Location {
             Err(problem) => problems.push(problem),
         };
         take(self.file.clone(), false, problems);
-        match drop_ins(&self.beside("conf.d")) {
+        match drop_ins(&self.beside("conf.d"), "toml") {
             Ok(files) => files.into_iter().for_each(|file| take(file, false, problems)),
             Err(problem) => problems.push(problem),
         }
@@ -93,8 +93,8 @@ fn is_profile_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-/// `*.toml` in name order; hidden files, such as an editor's, are not among them.
-fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
+/// `*.<suffix>` in name order; hidden files, such as an editor's, are not among them.
+pub(crate) fn drop_ins(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>, Problem> {
     let failed = |error: io::Error| unreadable(dir, &error);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -105,7 +105,7 @@ fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     for entry in entries {
         let file = entry.map_err(failed)?.path();
         let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && file.extension().is_some_and(|extension| extension == "toml") {
+        if !hidden && file.extension().is_some_and(|extension| extension == suffix) {
             files.push(file);
         }
         if files.len() > MAX_DROP_INS {
@@ -118,7 +118,7 @@ fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// The text of `file`, or nothing where there is no such file.
-fn read_text(file: &Path) -> Result<Option<String>, Problem> {
+pub(crate) fn read_text(file: &Path) -> Result<Option<String>, Problem> {
     let problem =
         |message: String, hint: Option<String>| Problem { file: file.to_owned(), position: None, message, hint };
     let bytes = match read_bytes(file) {

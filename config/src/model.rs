@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bestfit_selector::policy::Policy;
+use bestfit_selector::schema::SchemaFile;
 
 /// The user and group id of the decider unless the site names another: the last id that systemd's table of ids leaves
 /// unused (60578 to 61183, below the dynamic service users), so that no account, container or service shares it.
@@ -27,6 +28,8 @@ pub struct Config {
     pub registries: Registries,
     /// The cache of what registries said, by digest.
     pub cache: Cache,
+    /// The group schemas that the site adds.
+    pub schemas: SiteSchemas,
     /// The log of decisions.
     pub log: Log,
     /// The unprivileged process that reads what comes from outside.
@@ -86,6 +89,15 @@ pub struct Cache {
     pub max_bytes: u64,
 }
 
+/// `[schemas]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteSchemas {
+    /// Where they lie; it may be missing.
+    pub dir: PathBuf,
+    /// What was found there, by name: read with the configuration, and checked.
+    pub files: Vec<SchemaFile>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -125,6 +137,7 @@ impl Default for Config {
                 docker_config: Some("/root/.docker/config.json".into()),
             },
             cache: Cache { dir: "/var/cache/bestfit".into(), max_bytes: 256 << 20 },
+            schemas: SiteSchemas { dir: "/etc/bestfit/schemas.d".into(), files: Vec::new() },
             log: Log { file: "/var/log/bestfit/decisions.jsonl".into(), max_bytes: 16 << 20, journal: true },
             decider: Decider { uid: DECIDER_ID, gid: DECIDER_ID },
         }

@@ -3,6 +3,7 @@
 use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, sections};
 use crate::load::{Loaded, full_name};
 use crate::model::Config;
+use crate::site::{LEVEL_EXPECTS, LEVELS, RULE_KEYS, RULES, show_level, show_rule};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -40,6 +41,9 @@ pub fn markdown() -> String {
         if section.is_empty() {
             page.push_str(&namespaces_section());
         }
+        if section == "selection" {
+            page.push_str(&site_sections());
+        }
     }
     page
 }
@@ -50,6 +54,25 @@ fn namespaces_section() -> String {
          both namespaces the strictest one holds: `off`, then `observe`, then `select`.\n\n### `mode`\n\nThe mode in this \
          namespace.\n\n- Value: {MODE_EXPECTS}\n- Default: none\n\n```toml\n[{NAMESPACES}.\"kube-system\"]\nmode = \"off\"\n```\n"
     )
+}
+
+fn site_sections() -> String {
+    let mut page = format!(
+        "\n## `[{LEVELS}]`\n\nWhether keys must hold, by pattern: `GROUP/KEY`, `GROUP/prefix*` or `GROUP/*`. The longest pattern \
+         wins, and goes before what artifacts and schemas say.\n\n- Value: {LEVEL_EXPECTS}\n- Default: none\n\n\
+         ```toml\n[{LEVELS}]\n\"nfd/kernel-config.*\" = \"preferred\"\n```\n\n\
+         ## `[{RULES}.\"NAME\"]`\n\nOne table per rule of the site. A rule speaks about an entry when all of its conditions hold: \
+         `host`, `asks`, `annotations`, `digests`. A later file replaces a rule of the same name as a whole; a profile may add \
+         rules, and change none.\n"
+    );
+    for key in RULE_KEYS {
+        page.push_str(&format!("\n### `{}`\n\n{}\n\n- Value: {}\n", key.name, key.doc, key.expects));
+    }
+    page.push_str(&format!(
+        "\n```toml\n[{RULES}.\"no-nightly-on-old-kernels\"]\naction = \"deny\"\nhost = {{ \"host/kernel.version\" = \"<5.10\" }}\n\
+         annotations = {{ \"org.opencontainers.image.version\" = \"*-nightly\" }}\n```\n"
+    ));
+    page
 }
 
 /// The values in force as TOML, each with its origin as a comment.
@@ -66,6 +89,21 @@ pub fn effective(loaded: &Loaded) -> String {
         for key in KEYS.iter().filter(|key| key.section == section) {
             let value = (key.show)(&loaded.config);
             text.push_str(&format!("{} = {value}  # {}\n", key.name, origin(&full_name(section, key.name))));
+        }
+    }
+    let policy = &loaded.config.selection.policy;
+    if !policy.levels.is_empty() {
+        text.push_str(&format!("\n[{LEVELS}]\n"));
+    }
+    for (pattern, level) in &policy.levels {
+        let origin = origin(&format!("{LEVELS}.{}", quote(pattern)));
+        text.push_str(&format!("{} = {}  # {origin}\n", quote(pattern), show_level(*level)));
+    }
+    for (name, rule) in &policy.rules {
+        let section = format!("{RULES}.{}", quote(name));
+        text.push_str(&format!("\n[{section}]  # {}\n", origin(&section)));
+        for (key, value) in show_rule(rule) {
+            text.push_str(&format!("{key} = {value}\n"));
         }
     }
     for (namespace, mode) in &loaded.config.namespaces {

@@ -64,6 +64,9 @@ undeclared = "never"
 decision_deadline = "250ms"
 pull_deadline = "wait"
 referrers_lifetime = "1h30m"
+check = ["org.supercontainers/mpi.*"]
+[schemas]
+dir = "/srv/schemas"
 [registries]
 hosts_dir = "/certs"
 plain_http = ["Registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]
@@ -92,6 +95,7 @@ gid = 0x385
     assert_eq!(selection.decision_deadline, Duration::from_millis(250));
     assert_eq!(selection.pull_deadline, PullDeadline::Wait);
     assert_eq!(selection.referrers_lifetime, Duration::from_secs(5400));
+    assert_eq!((selection.policy.check.len(), config.schemas.dir.as_path()), (1, Path::new("/srv/schemas")));
     assert_eq!(config.registries.hosts_dir, Path::new("/certs"));
     assert_eq!(config.registries.plain_http, ["registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]);
     assert_eq!(config.registries.docker_config, None);
@@ -186,7 +190,7 @@ config.toml:6:17: selection.pull_deadline: "3 parsecs" is no duration
 config.toml:8:11: log.journal: expected true or false, found the text "yes"
   hint: expected true or false
 config.toml:9:2: unknown key "trust"
-  hint: known here: mode, delegate, state, selection, registries, cache, log, decider, namespaces; what this version does not know it refuses rather than ignores
+  hint: known here: mode, delegate, state, selection, registries, cache, schemas, log, decider, namespaces, levels, rules; what this version does not know it refuses rather than ignores
 conf.d/10-broken.toml:1:8: not valid TOML: string values must be quoted, expected literal string
 conf.d/20-late.toml:2:7: decider.uid: 0 is root, which the decider must never be
   hint: expected a user id other than 0 that nothing else on this node uses
@@ -365,5 +369,85 @@ fn the_reference_page_is_the_one_of_the_code() {
     assert!(
         found == expected,
         "docs/configuration.md is not what the code says: run BESTFIT_WRITE_DOCS=1 cargo test -p bestfit-config"
+    );
+}
+
+const SITE: &str = "[levels]\n\"nfd/kernel-config.*\" = \"preferred\"\n\n[selection]\ncheck = [\"org.supercontainers/mpi.*\"]\n\n\
+    [rules.\"old kernels\"]\naction = \"deny\"\nhost = { \"host/kernel.version\" = \"<5.10\" }\nasks = [\"nfd/*\"]\n\n\
+    [rules.nightly]\naction = \"avoid\"\nscore = 5\nannotations = { \"org.opencontainers.image.version\" = \"*-nightly\" }\n";
+
+#[test]
+fn a_site_has_levels_checks_and_rules() {
+    let dir = directory(&[("config.toml", SITE)]);
+    let loaded = load(&location(dir.path(), None)).unwrap();
+    let policy = &loaded.config.selection.policy;
+    assert_eq!(policy.levels["nfd/kernel-config.*"], bestfit_selector::schema::Level::Preferred);
+    assert_eq!(policy.check, ["org.supercontainers/mpi.*"]);
+    assert_eq!((policy.rules["nightly"].score, policy.rules["old kernels"].score), (5, 10));
+    assert_eq!(policy.rules["old kernels"].host["host/kernel.version"], ["<5.10"]);
+    let text = bestfit_config::reference::effective(&loaded);
+    let again = directory(&[("config.toml", &text)]);
+    assert_eq!(load(&location(again.path(), None)).unwrap().config, loaded.config);
+}
+
+#[test]
+fn mistakes_in_rules_and_levels_come_at_once() {
+    let text = "[levels]\nnfd = \"preferred\"\n\"nfd/x\" = \"must\"\n[rules.a]\naktion = \"deny\"\nscore = 0\n\
+        [rules.b]\naction = \"deny\"\nhost = { \"host/kernel.versio\" = \"5\", \"nothing/x\" = true, \"host/page_size\" = \"x\" }\n\
+        [rules.c]\naction = \"prefer\"\n";
+    let dir = directory(&[("config.toml", text)]);
+    assert_eq!(
+        report(dir.path(), None),
+        "config.toml:2:7: levels.\"nfd\": \"nfd\" is no pattern of keys\n  \
+         hint: write GROUP/KEY, such as \"nfd/memory-numa\" or \"nfd/*\"\n\
+         config.toml:3:11: levels.\"nfd/x\": \"must\" is none of the known values\n  \
+         hint: expected \"required\", \"preferred\" or \"info\"\n\
+         config.toml:5:1: unknown key \"aktion\" in [rules.\"a\"]\n  hint: did you mean \"action\"?\n\
+         config.toml:6:9: rules.\"a\".score: out of range\n  \
+         hint: expected a number from 1 to 1000; 10 where it is not given\n\
+         config.toml:4:8: rules.\"a\": it does not say what to do\n  \
+         hint: add action = \"prefer\", \"avoid\" or \"deny\"\n\
+         config.toml:4:1: rules.\"a\": it has no condition, and so speaks about no entry\n  \
+         hint: `bestfit schema show` lists the groups and keys that are known\n\
+         config.toml:7:1: rules.\"b\": host/kernel.versio = [5]: no known key; did you mean \"kernel.version\"?\n  \
+         hint: `bestfit schema show` lists the groups and keys that are known\n\
+         config.toml:7:1: rules.\"b\": host/page_size = [x]: x is no number or range\n  \
+         hint: `bestfit schema show` lists the groups and keys that are known\n\
+         config.toml:7:1: rules.\"b\": no schema knows the group \"nothing\"\n  \
+         hint: `bestfit schema show` lists the groups and keys that are known\n\
+         config.toml:10:1: rules.\"c\": it has no condition, and so speaks about no entry\n  \
+         hint: `bestfit schema show` lists the groups and keys that are known\n"
+    );
+}
+
+#[test]
+fn a_profile_adds_rules_and_changes_none() {
+    let profile = "[levels]\n\"nfd/x\" = \"info\"\n\"nfd/y\" = \"required\"\n[rules.nightly]\naction = \"prefer\"\n\
+        asks = [\"nfd/*\"]\n[rules.new]\naction = \"deny\"\nasks = [\"nfd/*\"]\n";
+    let dir = directory(&[("config.toml", SITE), ("profiles/lax.toml", profile)]);
+    let hint = "a profile may only tighten what the other files say\n  \
+        hint: remove the key here, or loosen it in the main file\n";
+    assert_eq!(
+        report(dir.path(), Some("lax")),
+        format!("profiles/lax.toml:4:1: rules.\"nightly\": {hint}profiles/lax.toml:2:1: levels.\"nfd/x\": {hint}")
+    );
+}
+
+#[test]
+fn a_site_adds_schemas() {
+    let schema = |nodes: &str| format!(r#"{{"graph": {{"id": "org.lab", "version": "1", "nodes": {{{nodes}}}}}}}"#);
+    let config = |dir: &Path| format!("[schemas]\ndir = \"{}\"\n", dir.join("schemas.d").display());
+    let dir = directory(&[("schemas.d/lab.json", &schema(r#""queue": {"metadata": {"type": "string", "doc": "x"}}"#))]);
+    fs::write(dir.path().join("schemas.d/README"), "no schema").unwrap();
+    fs::write(dir.path().join("config.toml"), config(dir.path())).unwrap();
+    let loaded = load(&location(dir.path(), None)).unwrap();
+    assert_eq!(loaded.config.schemas.files.len(), 1);
+    fs::write(dir.path().join("schemas.d/bad.json"), schema(r#""k": {"metadata": {"type": "strng"}}"#)).unwrap();
+    fs::write(dir.path().join("schemas.d/worse.json"), "{").unwrap();
+    assert_eq!(
+        report(dir.path(), None),
+        "schemas.d/bad.json:1:74: k, \"type\": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, \
+         `quantity`, `version`, `string`, `enum`, `set`, `dag`\n\
+         schemas.d/worse.json:1:1: EOF while parsing an object\n"
     );
 }

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compiled::{Compiled, Meaning};
+use crate::compiled::{Compiled, Meaning, Test};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::document::Document;
 use crate::index::Entry;
 use crate::json;
 use crate::matching::{Host, Summary, Trace};
-use crate::policy::{Action, Rule, covers};
+use crate::policy::{Action, Policy, Rule, covers};
+use crate::schema::Schemas;
 use crate::value::{Scalar, Wanted};
 
 /// The site's rules, ready to be held against candidates and hosts.
@@ -116,6 +117,34 @@ impl Rules {
         };
         about.iter().any(denies)
     }
+}
+
+/// Conditions on the host that no host could answer: a group or key that nobody knows, a value that cannot be read. The
+/// name of the rule, and what is wrong.
+pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
+    let plain = Policy::default();
+    let meaning = Meaning { schemas, policy: &plain };
+    let mut problems = Vec::new();
+    for (name, rule) in &policy.rules {
+        let mut wrong = |why: String| problems.push((name.clone(), why));
+        if !rule.speaks() {
+            wrong("it has no condition, and so speaks about no entry".to_owned());
+        }
+        for section in meaning.document(&document(rule)).groups {
+            if !section.known {
+                wrong(format!("no schema knows the group {:?}", json::plain(&section.written, 100)));
+                continue;
+            }
+            for atom in section.atoms {
+                match atom.test {
+                    Test::Unclear(why) => wrong(format!("{} = {}: {why}", atom.name, atom.wanted)),
+                    Test::Unchecked(why) => wrong(format!("{}: {why}", atom.name)),
+                    Test::Value(_) | Test::Target(_) => {}
+                }
+            }
+        }
+    }
+    problems
 }
 
 /// The host's conditions as a document could ask for them.

@@ -37,7 +37,7 @@ pub(crate) async fn decide_on(
         index,
         facts: host.facts,
         policy: config.selection.policy.clone(),
-        schemas: Vec::new(),
+        schemas: config.schemas.files.clone(),
         host: host.platform,
         default: None,
         evidence,

@@ -38,7 +38,7 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
         index: sources.content("the index", &digests.index, true).await?,
         facts: sources.document("the facts", &digests.facts, std::slice::from_ref(&sources.facts))?,
         policy: sources.document("the policy", &digests.policy, &policies)?,
-        schemas: Vec::new(),
+        schemas: sources.config.schemas.files.clone(),
         host: digests.host.clone(),
         default: recorded.default,
         evidence,

@@ -255,7 +255,8 @@ impl State {
             ("undeclared", before.undeclared == Undeclared::Never && after.undeclared != Undeclared::Never),
         ]
         .into_iter()
-        .filter_map(|(name, loosened)| loosened.then(|| full_name("selection", name)))
+        .filter(|(_, loosened)| *loosened)
+        .map(|(name, _)| full_name("selection", name))
         .chain(loosened_names(before, after))
         .chain((base.schemas.dir != self.config.schemas.dir).then(|| "schemas.dir".to_owned()))
         .collect();

@@ -308,7 +308,7 @@ impl Create<'_> {
             reference: subject.reference.clone(),
             facts,
             policy: self.config.selection.policy.clone(),
-            schemas: Vec::new(),
+            schemas: self.config.schemas.files.clone(),
             host,
             default: Some(subject.default.digest),
             now: unix_now(),

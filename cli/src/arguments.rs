@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Check and show the configuration.
     #[command(after_help = CONFIG_EXAMPLES, subcommand)]
     Config(Config),
+    /// Check the files of group schemas, and show what keys mean.
+    #[command(after_help = SCHEMA_EXAMPLES, subcommand)]
+    Schema(Schema),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:\n  bestfit completions bash > /etc/bash_completion.d/bestfit")]
     Completions {
@@ -141,6 +144,36 @@ pub(crate) enum Config {
     Reference,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schema {
+    /// Report everything that is wrong with schema files at once: exit code 65 where one would be refused.
+    Lint(SchemaLint),
+    /// Print the groups and keys that are known here, the site's schemas included.
+    Show(SchemaShow),
+    /// Print docs/keys.md.
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaLint {
+    /// The files; `-` reads standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaShow {
+    /// One group, or one key of it.
+    #[arg(value_name = "GROUP[/KEY]")]
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConfigPlace {
     /// The main file, instead of BESTFIT_CONFIG or /etc/bestfit/config.toml.
@@ -177,6 +210,13 @@ const PS_EXAMPLES: &str = "\
 Examples:
   bestfit ps
   bestfit ps --namespace k8s.io --address /run/k3s/containerd/containerd.sock --json";
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  bestfit schema lint my-field.json
+  bestfit schema show                       all keys
+  bestfit schema show host/kernel.version   one key in full
+  bestfit schema show nfd --json";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

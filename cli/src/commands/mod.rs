@@ -5,6 +5,7 @@ mod config;
 mod explain;
 mod host;
 mod ps;
+mod schema;
 
 use crate::arguments::Command;
 use crate::failure::{Exit, Failure};
@@ -18,6 +19,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Ps(arguments) => ps::run(&arguments),
         Command::Config(command) => config::run(command),
+        Command::Schema(command) => schema::run(&command),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::man(&directory),
         Command::HelpMarkdown => output::print(&pages::markdown()).map(|()| Exit::Done),

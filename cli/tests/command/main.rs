@@ -10,4 +10,5 @@ mod layout;
 mod pages;
 mod ps;
 mod sandbox;
+mod schema;
 mod usage;

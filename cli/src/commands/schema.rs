@@ -1,0 +1,96 @@
+//! `bestfit schema`: lint the files of a group schema, show what keys mean.
+
+use std::path::Path;
+
+use bestfit_config::Config;
+use bestfit_selector::schema::{Group, MAX_BYTES, SchemaFile, Schemas, Severity, lint, show};
+use serde_json::json;
+
+use crate::arguments::{Schema, SchemaLint, SchemaShow};
+use crate::failure::{Exit, Failure};
+use crate::output::{plain, print, print_json};
+use crate::stages::{file, image};
+
+pub(crate) fn run(command: &Schema) -> Result<Exit, Failure> {
+    match command {
+        Schema::Lint(arguments) => check(arguments),
+        Schema::Show(arguments) => display(arguments),
+        Schema::Reference => print(&show::markdown(Schemas::builtin())).map(|()| Exit::Done),
+    }
+}
+
+/// Exit code 0 without findings or with warnings alone, 65 where a file would be refused.
+fn check(arguments: &SchemaLint) -> Result<Exit, Failure> {
+    let mut findings = Vec::new();
+    let mut text = String::new();
+    for path in &arguments.files {
+        let found = lint::check(&read(path)?);
+        if found.is_empty() {
+            text.push_str(&format!("{}: ok\n", file::name(path)));
+        }
+        found.iter().for_each(|finding| text.push_str(&format!("{}\n", plain(&finding.to_string()))));
+        findings.extend(found);
+    }
+    if arguments.json {
+        let findings = findings.iter().map(|finding| {
+            json!({
+                "file": finding.file,
+                "line": finding.position.map(|(line, _)| line),
+                "column": finding.position.map(|(_, column)| column),
+                "severity": finding.severity,
+                "message": finding.message,
+            })
+        });
+        print_json(&json!({ "findings": findings.collect::<Vec<_>>() }))?;
+    } else {
+        print(&text)?;
+    }
+    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Ok(if refused { Exit::Data } else { Exit::Done })
+}
+
+fn read(path: &Path) -> Result<SchemaFile, Failure> {
+    let name = file::name(path);
+    let bytes = file::read(path, MAX_BYTES as u64)?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::new(Exit::Data, format!("{name}: not UTF-8 text")))?;
+    Ok(SchemaFile { name: name.to_string(), text })
+}
+
+fn display(arguments: &SchemaShow) -> Result<Exit, Failure> {
+    let Config { schemas, .. } = image::configuration(None)?.config;
+    let schemas =
+        Schemas::with(&schemas.files).map_err(|errors| Failure::new(Exit::Config, plain(&errors.to_string())))?;
+    let Some(asked) = &arguments.name else {
+        return output(arguments, &show::table(schemas.groups()), || show::json(schemas.groups()));
+    };
+    let (name, key) = asked.split_once('/').map_or((asked.as_str(), None), |(group, key)| (group, Some(key)));
+    let group = schemas.group(name).ok_or_else(|| unknown_group(&schemas, name))?;
+    let Some(key) = key else {
+        return output(arguments, &show::table([group].into_iter()), || show::json([group].into_iter()));
+    };
+    let family = group.keys().find(|(name, _)| *name == key);
+    let (name, meaning) = family.or_else(|| group.key(key)).ok_or_else(|| unknown_key(group, key))?;
+    output(arguments, &show::one(group, name, meaning), || show::json_key(meaning))
+}
+
+fn output(arguments: &SchemaShow, text: &str, json: impl FnOnce() -> serde_json::Value) -> Result<Exit, Failure> {
+    match arguments.json {
+        true => print_json(&json()),
+        false => print(text),
+    }
+    .map(|()| Exit::Done)
+}
+
+fn unknown_group(schemas: &Schemas, name: &str) -> Failure {
+    let known: Vec<&str> = schemas.groups().map(|group| group.id.as_str()).collect();
+    Failure::new(Exit::NoInput, format!("no schema knows the group {:?}", plain(name)))
+        .hint(format!("known here: {}", known.join(", ")))
+}
+
+fn unknown_key(group: &Group, key: &str) -> Failure {
+    let failure = Failure::new(Exit::NoInput, format!("the group {} has no key {:?}", group.id, plain(key)));
+    match group.nearest(key) {
+        Some(near) => failure.hint(format!("did you mean {near:?}?")),
+        None => failure.hint(format!("`bestfit schema show {}` lists its keys", group.id)),
+    }
+}

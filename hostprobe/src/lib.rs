@@ -40,6 +40,7 @@ mod system;
 mod usb;
 
 use bestfit_selector::facts::Facts;
+use bestfit_selector::microarch::Microarchitectures;
 
 use auxv::Auxv;
 use cpu::cpuinfo::CpuInfo;
@@ -56,10 +57,15 @@ const ARCHSPEC: &str = "io.archspec";
 
 /// All facts of the host at `root`. Never fails: what could not be read is unknown, with the reason.
 pub fn probe(root: &HostRoot) -> Facts {
+    probe_with(root, Microarchitectures::builtin())
+}
+
+/// The same by archspec data of the caller's choice.
+pub fn probe_with(root: &HostRoot, targets: &Microarchitectures) -> Facts {
     let mut facts = Facts::default();
     let info = CpuInfo::load(root);
     let auxv = Auxv::load(root, &info);
-    cpu::probe(root, &info, &auxv, &mut facts);
+    cpu::probe(root, &info, &auxv, targets, &mut facts);
     kernel::probe(root, &mut facts);
     memory::probe(root, &info, &auxv, &mut facts);
     cgroup::probe(root, &mut facts);

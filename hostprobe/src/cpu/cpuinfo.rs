@@ -1,4 +1,4 @@
-//! Owns the first processor's block of `/proc/cpuinfo`, of any architecture.
+//! Owns `/proc/cpuinfo`, of any architecture: the first processor's block, and how the others differ from it.
 
 use std::collections::BTreeSet;
 
@@ -8,31 +8,84 @@ use crate::seen::Seen;
 /// Where it is read.
 pub(crate) const PATH: &str = "/proc/cpuinfo";
 
-/// A block is about 1.5 KiB; a machine with many processors has hundreds, and only the first is read.
-const BLOCK_LIMIT: usize = 64 << 10;
+/// A block is about 1.5 KiB, and machines with more than 4096 processors are rare.
+const LIMIT: usize = 16 << 20;
 
-/// The first block: key and value of each line, as the kernel writes them, trimmed.
+/// The most kinds of cores that a machine is believed to have: two or three are known.
+const MAX_KINDS: usize = 16;
+
+/// The fields that make a core another kind of core.
+const IDENTITY: [&str; 11] = [
+    "vendor_id",
+    "model name",
+    "flags",
+    "Features",
+    "features",
+    "CPU implementer",
+    "CPU part",
+    "cpu",
+    "uarch",
+    "isa",
+    "hart isa",
+];
+
+/// The first block: key and value of each line, as the kernel writes them, trimmed; and the kinds of cores of all blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CpuInfo(Vec<(String, String)>);
+pub struct CpuInfo {
+    fields: Vec<(String, String)>,
+    kinds: Vec<Kind>,
+}
+
+/// Cores that are alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// Their numbers, in the order of the file.
+    pub(crate) processors: Vec<u32>,
+    /// What tells them from others.
+    pub(crate) info: CpuInfo,
+}
 
 impl CpuInfo {
-    /// Reads the first block of `text`: the lines up to the first empty one after a key.
+    /// Reads `text`. A block is the lines up to the first empty one after a key.
     pub fn parse(text: &str) -> Self {
-        let mut fields = Vec::new();
-        for line in text.lines() {
-            match line.split_once(':') {
-                Some((key, value)) => fields.push((key.trim().to_owned(), value.trim().to_owned())),
-                None if line.trim().is_empty() && !fields.is_empty() => break,
-                None => {}
+        let mut blocks = Blocks(text.lines());
+        let first = blocks.next().unwrap_or_default();
+        let mut kinds: Vec<(Vec<&str>, Vec<u32>)> = Vec::new();
+        // The first block is a core even where it has no number; later ones without are about the machine (POWER).
+        let number = |block: &Block<'_>| value(block, "processor").and_then(|number| number.parse().ok());
+        let later = blocks.filter_map(|block| Some((number(&block)?, block)));
+        for (number, block) in std::iter::once((number(&first).unwrap_or(0), first.clone())).chain(later) {
+            let identity = IDENTITY.map(|key| value(&block, key).unwrap_or_default()).to_vec();
+            if !kinds.is_empty() && identity.iter().all(|value| value.is_empty()) {
+                // Old kernels list the number alone: it is as the first.
+                continue;
+            }
+            match kinds.iter().position(|(known, _)| *known == identity) {
+                Some(kind) => kinds[kind].1.push(number),
+                None => kinds.push((identity, vec![number])),
+            }
+            if kinds.len() > MAX_KINDS {
+                break;
             }
         }
-        Self(fields)
+        let kind = |(identity, processors): (Vec<&str>, Vec<u32>)| {
+            let fields = IDENTITY.iter().zip(identity).filter(|(_, value)| !value.is_empty());
+            let fields = fields.map(|(key, value)| ((*key).to_owned(), value.to_owned())).collect();
+            Kind { processors, info: Self { fields, kinds: Vec::new() } }
+        };
+        let fields = first.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self { fields, kinds: kinds.into_iter().map(kind).collect() }
+    }
+
+    /// The kinds of cores, that of the first one first; `None` where there are too many.
+    pub(crate) fn kinds(&self) -> Option<&[Kind]> {
+        Some(self.kinds.as_slice()).filter(|kinds| kinds.len() <= MAX_KINDS)
     }
 
     pub(crate) fn load(root: &HostRoot) -> Seen<Self> {
-        let text = root.text_until(PATH, BLOCK_LIMIT, has_enough);
+        let text = root.text_until(PATH, LIMIT, |_| false);
         match root.seen(text, "/proc").map(|text| Self::parse_any(&text)) {
-            Seen::Known(info) if info.0.is_empty() => Seen::Unknown(format!("{PATH}: no field in it")),
+            Seen::Known(info) if info.fields.is_empty() => Seen::Unknown(format!("{PATH}: no field in it")),
             // Every kernel has this file: without it the root was recorded in part.
             Seen::Absent => Seen::Unknown(format!("{PATH}: not there")),
             seen => seen,
@@ -47,13 +100,13 @@ impl CpuInfo {
     fn parse_s390x(text: &str) -> Self {
         let (machine, rest) = text.split_once("\n\n").unwrap_or((text, ""));
         let (mut all, first) = (Self::parse(machine), Self::parse(rest));
-        all.0.extend(first.0);
+        all.fields.extend(first.fields);
         all
     }
 
     /// The value of `key`, in the kernel's spelling.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// The CPU features in the kernel's spelling; `None` where this architecture's file lists none.
@@ -86,10 +139,30 @@ impl CpuInfo {
     }
 }
 
-/// Whether `bytes` hold all that is read: one block, or two on s390x.
-fn has_enough(bytes: &[u8]) -> bool {
-    let blocks = if is_s390x(bytes) { 2 } else { 1 };
-    bytes.windows(2).filter(|pair| *pair == b"\n\n").nth(blocks - 1).is_some()
+/// Key and value of each line of one block.
+type Block<'t> = Vec<(&'t str, &'t str)>;
+
+fn value<'t>(block: &Block<'t>, key: &str) -> Option<&'t str> {
+    block.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+}
+
+/// The blocks of a text.
+struct Blocks<'t>(std::str::Lines<'t>);
+
+impl<'t> Iterator for Blocks<'t> {
+    type Item = Block<'t>;
+
+    fn next(&mut self) -> Option<Block<'t>> {
+        let mut block = Vec::new();
+        for line in self.0.by_ref() {
+            match line.split_once(':') {
+                Some((key, value)) => block.push((key.trim(), value.trim())),
+                None if line.trim().is_empty() && !block.is_empty() => break,
+                None => {}
+            }
+        }
+        Some(block).filter(|block| !block.is_empty())
+    }
 }
 
 fn is_s390x(bytes: &[u8]) -> bool {
@@ -134,8 +207,25 @@ mod tests {
                     cpu number      : 0\nidentification  : 0133E8\nmachine         : 3906\n\ncpu number : 1\n";
         let info = CpuInfo::parse_any(text);
         assert_eq!((info.get("machine"), info.get("identification")), (Some("3906"), Some("0133E8")));
-        assert!(has_enough(text.as_bytes()) && !has_enough(text.split("\ncpu number : 1").next().unwrap().as_bytes()));
         assert_eq!(CpuInfo::parse_any("vendor_id : IBM/S390\n").get("machine"), None);
+    }
+
+    #[test]
+    fn cores_that_differ_are_told_apart() {
+        let core = |number: u32, part: &str| {
+            format!(
+                "processor\t: {number}\nBogoMIPS\t: {number}.00\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"
+            )
+        };
+        let text = [core(0, "0xd05"), core(1, "0xd05"), core(2, "0xd0b"), core(3, "0xd05")].concat() + "Hardware : x\n";
+        let info = CpuInfo::parse(&text);
+        let kinds: Vec<_> =
+            info.kinds().unwrap().iter().map(|kind| (kind.processors.clone(), kind.info.get("CPU part"))).collect();
+        assert_eq!(kinds, [(vec![0, 1, 3], Some("0xd05")), (vec![2], Some("0xd0b"))]);
+        assert_eq!((info.get("BogoMIPS"), info.get("Hardware")), (Some("0.00"), None));
+        assert_eq!(CpuInfo::parse("cpu : POWER9\n\ntimebase : 1\n").kinds().unwrap().len(), 1);
+        let many: String = (0..=MAX_KINDS).map(|part| core(0, &part.to_string())).collect();
+        assert_eq!(CpuInfo::parse(&many).kinds(), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Owns everything about the processor: flags, level, model, archspec target, topology, guests' protection and resource
 //! control.
 
+mod archspec_cpuid;
 pub mod cpuid;
 pub mod cpuinfo;
 mod flags;
@@ -17,7 +18,11 @@ mod x86;
 
 use std::collections::BTreeSet;
 
+pub use archspec_cpuid::describe as describe_cpuid;
+pub use target::describe as describe_cpuinfo;
+
 use bestfit_selector::facts::{Fact, Facts};
+use bestfit_selector::microarch::Microarchitectures;
 
 use self::cpuid::{Cpuid, Processor};
 use self::cpuinfo::CpuInfo;
@@ -33,7 +38,13 @@ const FAMILY: &str = "cpu-cpuid.*";
 /// NFD's feature of the same.
 const FEATURE: &str = "cpu.cpuid";
 
-pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>, facts: &mut Facts) {
+pub(crate) fn probe(
+    root: &HostRoot,
+    info: &Seen<CpuInfo>,
+    auxv: &Seen<Auxv>,
+    targets: &Microarchitectures,
+    facts: &mut Facts,
+) {
     let has_pstate = topology::probe(root, facts);
     let by_instruction = root.is_running()
         && with_instruction(|cpuid| {
@@ -46,7 +57,7 @@ pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>, fa
         let x86 = of_files(root, info, auxv, facts);
         of_x86(root, &x86, &has_pstate, facts);
     }
-    target::probe(root, info, facts);
+    target::probe(root, info, targets, facts);
 }
 
 /// What is asked of x86 processors only.

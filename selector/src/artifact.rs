@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::decision::Artifact;
+use crate::decision::{Artifact, Signer};
 use crate::digest::Digest;
 use crate::document::{self, Document};
 use crate::index::{self, ARTIFACT_TYPE, Entry};
@@ -40,6 +40,8 @@ pub struct Parsed {
     pub layers: Vec<Layer>,
     /// What its author should know.
     pub notes: Vec<String>,
+    /// Who signed it, where that was verified and the site trusts them.
+    pub signer: Option<Signer>,
 }
 
 /// One document of an artifact.
@@ -187,7 +189,7 @@ pub fn read_inline(entry: &Entry, now: i64) -> Result<Parsed, ArtifactError> {
     };
     let created = created(&entry.annotations, now)?;
     let layers = vec![Layer { alternative: None, content: content? }];
-    Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new() })
+    Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new(), signer: None })
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<RawManifest, ArtifactError> {
@@ -225,7 +227,7 @@ fn read_manifest(
         let alternative = alternative.map(|name| json::plain(name, 60));
         layers.push(Layer { alternative, content: content? });
     }
-    Ok(Parsed { digest, created, layers, notes })
+    Ok(Parsed { digest, created, layers, notes, signer: None })
 }
 
 fn layer_bytes(
@@ -257,14 +259,15 @@ fn created(annotations: &BTreeMap<String, String>, now: i64) -> Result<Option<Ti
 }
 
 /// The artifacts that are in force, oldest first: one replaces only an older one of the same signer that names the same
-/// groups (matching.md §4). Without signatures all have the same signer: nobody. Ties go by digest.
+/// groups (matching.md §4). All unsigned ones have the same signer: nobody. Ties go by digest.
 pub fn in_force(mut artifacts: Vec<Parsed>, schemas: &Schemas) -> (Vec<Parsed>, Vec<String>) {
     artifacts.sort_by_key(|artifact| (artifact.created, artifact.digest));
     artifacts.dedup_by_key(|artifact| artifact.digest);
-    let mut newest: BTreeMap<BTreeSet<String>, usize> = BTreeMap::new();
+    let mut newest: BTreeMap<(Option<&str>, BTreeSet<String>), usize> = BTreeMap::new();
     let (mut replaced, mut notes) = (BTreeSet::new(), Vec::new());
     for (at, artifact) in artifacts.iter().enumerate() {
-        if let Some(older) = newest.insert(artifact.groups(schemas), at) {
+        let signer = artifact.signer.as_ref().map(|signer| signer.name.as_str());
+        if let Some(older) = newest.insert((signer, artifact.groups(schemas)), at) {
             let (old, new) = (artifacts[older].digest.short(), artifact.digest.short());
             notes.push(format!("{old} is replaced by the newer {new}, which names the same groups"));
             replaced.insert(older);

@@ -18,7 +18,7 @@ use crate::index::{Entry, Index, IndexError, Kind};
 use crate::json;
 use crate::matching::{Host, Silent, Summary, Trace, Words};
 use crate::platform::{self, PlatformClass};
-use crate::policy::{Otherwise, Undeclared};
+use crate::policy::{Otherwise, TrustMode, Undeclared};
 use crate::ranking::Rank;
 use crate::rules::{Rules, Subject};
 use crate::schema::{SchemaErrors, Schemas};
@@ -79,6 +79,8 @@ struct Candidate<'a> {
     artifacts: Vec<Digest>,
     unread: bool,
     rank: Option<Rank>,
+    /// The rule of the site that denies it.
+    denied: Option<String>,
 }
 
 /// What to do, and why.
@@ -166,7 +168,7 @@ impl Asked<'_> {
         let rank = (verdict == Verdict::Compatible).then(|| Rank {
             class: slot.class,
             policy,
-            author: 0,
+            author: prepared.shared.author.max(slot.found.author),
             weight: score.weight.clamp(-100, 100),
             specificity: score.specificity,
             preferred: score.preferred,
@@ -205,11 +207,12 @@ impl Asked<'_> {
                     .collect(),
                 unread: prepared.shared.unread || found.unread,
                 rank,
+                denied: prepared.rules.denies(&slot.rules, &self.rules).map(str::to_owned),
             });
         }
         let (inputs, index) = (prepared.inputs, &prepared.index);
         let default = prepared.default.map(|position| &index.entries[position]);
-        let choice = choose(inputs, default, &candidates, any);
+        let choice = heed(choose(inputs, default, &candidates, any), default, &candidates);
         Ok(Decision {
             outcome: choice.outcome,
             why: choice.why,
@@ -232,6 +235,7 @@ impl Asked<'_> {
             host: inputs.host.clone(),
             now: inputs.now,
             evidence: evidence.collect(),
+            signers: inputs.signers.clone(),
         })
     }
 }
@@ -260,7 +264,9 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
     }
     let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict != Verdict::Incompatible;
     if candidates.iter().any(lost) {
-        return otherwise(inputs.policy.on_error, "artifacts could not be read, and no entry is known to fit");
+        let strict = inputs.policy.trust == TrustMode::Require;
+        let on_error = if strict { Otherwise::Deny } else { inputs.policy.on_error };
+        return otherwise(on_error, "artifacts could not be read, and no entry is known to fit");
     }
     match default_candidate.map(|candidate| candidate.verdict) {
         Some(Verdict::Incompatible) => {}
@@ -269,11 +275,27 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
     }
     let fallback = undeclared(candidates);
     let preferred = others(default, fallback.iter().map(|candidate| candidate.entry.digest));
-    if let (Some(first), Undeclared::Fallback) = (preferred.first(), inputs.policy.undeclared) {
+    // Where only trusted artifacts count, saying nothing is no way around them.
+    let fallback = inputs.policy.undeclared == Undeclared::Fallback && inputs.policy.trust == TrustMode::Off;
+    if let (Some(first), true) = (preferred.first(), fallback) {
         let why = format!("no entry is known to fit, the default does not, and {} asks for nothing", first.short());
         return Choice { outcome: Outcome::Swap, why, preferred };
     }
     otherwise(inputs.policy.on_no_fit, "no entry fits this host")
+}
+
+/// What the site denies does not run for want of something better.
+fn heed(choice: Choice, default: Option<&Entry>, candidates: &[Candidate<'_>]) -> Choice {
+    let is_default =
+        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
+    let denied = candidates.iter().find(is_default).and_then(|candidate| candidate.denied.as_ref());
+    match denied {
+        Some(rule) if choice.outcome == Outcome::Default => otherwise(
+            Otherwise::Deny,
+            &format!("site rule {rule:?} denies the entry that containerd chose, and no entry is known to fit"),
+        ),
+        _ => choice,
+    }
 }
 
 /// Each digest once, the default's left out: another position of the same content is the same image.

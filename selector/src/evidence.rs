@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::index::{Index, Kind, SUBJECT_ANNOTATION};
 use crate::json;
 use crate::matching::{Host, Prepared, Summary, Trace};
+use crate::policy::TrustMode;
 
 /// What was found about one subject.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Found {
     pub unread: bool,
     /// There is an artifact, whatever it is worth.
     pub any: bool,
+    /// The rank of the most trusted of their signers; 0 where nobody signed.
+    pub author: u32,
     /// What authors should know.
     pub notes: Vec<String>,
     /// Why something about it is not known.
@@ -66,7 +69,7 @@ impl<'a> Sources<'a> {
     pub fn about(&mut self, subject: &Digest) -> Found {
         let mut found = Found::default();
         for (digest, read) in self.inline.get(subject).into_iter().flatten() {
-            found.take(*digest, read.clone());
+            found.take(*digest, read.clone(), self.inputs);
         }
         if *subject == self.index.digest {
             for digest in &self.stray {
@@ -83,7 +86,7 @@ impl<'a> Sources<'a> {
             Some(Evidence::Read { artifacts, .. }) => {
                 let now = self.inputs.now;
                 let read = artifacts.iter().map(|given| (given.digest, artifact::read(subject, given, now)));
-                read.for_each(|(digest, read)| found.take(digest, read));
+                read.for_each(|(digest, read)| found.take(digest, read, self.inputs));
             }
             Some(Evidence::Unread { why }) => {
                 found.lose(format!("its artifacts could not be read: {}", json::plain(why, 300)), None);
@@ -98,6 +101,8 @@ impl<'a> Sources<'a> {
             let prepared = self.prepared.entry(parsed.digest);
             prepared.or_insert_with(|| Arc::new(Prepared::new(&parsed, &meaning))).clone()
         };
+        let signers = in_force.iter().filter_map(|parsed| parsed.signer.as_ref());
+        found.author = signers.map(|signer| signer.rank).max().unwrap_or_default();
         found.artifacts = in_force.into_iter().map(prepare).collect();
         found.notes.extend(replaced);
         found.unknown.sort();
@@ -107,10 +112,15 @@ impl<'a> Sources<'a> {
 }
 
 impl Found {
-    fn take(&mut self, digest: Digest, read: Result<Parsed, ArtifactError>) {
+    fn take(&mut self, digest: Digest, read: Result<Parsed, ArtifactError>, inputs: &Inputs) {
+        let signer = inputs.signers.get(&digest).cloned();
+        if signer.is_none() && inputs.policy.trust != TrustMode::Off {
+            let text = format!("artifact {}: signed by nobody whom this site trusts: ignored", digest.short());
+            return self.notes.push(text);
+        }
         let text = |error: &ArtifactError| format!("artifact {}: {error}", digest.short());
         match read {
-            Ok(parsed) => self.parsed.push(parsed),
+            Ok(parsed) => self.parsed.push(Parsed { signer, ..parsed }),
             Err(error @ ArtifactError::OtherType(_)) => return self.notes.push(text(&error)),
             Err(error @ ArtifactError::Unread(_)) => self.lose(text(&error), Some(digest)),
             Err(error) => self.unknown.push((text(&error), Some(digest))),

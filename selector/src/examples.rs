@@ -1,13 +1,14 @@
-//! The worked examples of matching.md §9, as far as this version covers them, by their numbers there.
+//! The worked examples of matching.md §9 by their numbers there: what runs, and the text that says why. The hosts are
+//! built from archspec's samples and the facts that the examples name.
 
 use std::collections::BTreeSet;
 
 use crate::decide::decide;
-use crate::decision::{Decision, Evidence, HostPlatform, Inputs, Outcome, Verdict};
+use crate::decision::{Decision, Evidence, HostPlatform, Inputs, Outcome, Signer, Verdict};
 use crate::digest::Digest;
 use crate::facts::{Fact, Facts};
 use crate::microarch::{CpuDescription, Microarchitectures};
-use crate::policy::{Otherwise, Undeclared};
+use crate::policy::{Action, Otherwise, Rule, TrustMode, Undeclared};
 use crate::testing::{Attach, attach, bare_inputs, facts, image, index, inputs, set, wrap};
 
 /// The CPU facts of one of archspec's samples, without some flags.
@@ -38,6 +39,7 @@ fn host_a() -> Facts {
     facts.set("host", "kernel.version", Fact::known("5.14.0", "/proc/sys/kernel/osrelease"));
     facts.set("host", "page_size", Fact::known(4096, "auxv"));
     facts.set("host", "nvidia.cuda", Fact::absent("/sys/module/nvidia/version"));
+    facts.set("host", "mpi.implementation", Fact::known(set("mpich mpich-abi"), "/etc/ld.so.cache"));
     facts.set("nfd", "memory-numa", Fact::known(true, "/sys/bus/node/devices"));
     facts.set("nfd", "kernel-selinux.enabled", Fact::absent("/sys/fs/selinux"));
     facts.set("nfd", "kernel-version.major", Fact::known("5", "/proc/sys/kernel/osrelease"));
@@ -50,6 +52,8 @@ fn host_a() -> Facts {
 
 fn host_b(cuda: &str) -> Facts {
     let mut facts = cpu("linux-unknown-sapphirerapids", &[]);
+    facts.set("host", "nvidia.driver.version", Fact::known("550.54.15", "/sys/module/nvidia/version"));
+    facts.set("host", "os.id", Fact::known("ubuntu", "/etc/os-release"));
     facts.set("host", "nvidia.cuda", Fact::known(cuda, "/sys/module/nvidia/version"));
     facts.set("nfd", "pci-*", Fact::absent("/sys/bus/pci/devices"));
     facts.set("nfd", "pci-0302_10de.present", Fact::known(true, "/sys/bus/pci/devices/0000:17:00.0"));
@@ -80,6 +84,26 @@ fn reason(decision: &Decision, position: usize) -> &str {
     &decision.entries[position].reasons.last().unwrap().text
 }
 
+/// A decision in words: every entry by its name with its verdict and reasons, then what runs and why.
+fn story(decision: &Decision, names: &[&str]) -> String {
+    let mut text = String::new();
+    let named = |text: &str| names.iter().fold(text.to_owned(), |text, name| text.replace(&image(name).short(), name));
+    for (entry, name) in decision.entries.iter().zip(names) {
+        text.push_str(&format!("{name}: {:?}\n", entry.verdict));
+        entry.reasons.iter().for_each(|reason| text.push_str(&format!("  {}\n", named(&reason.text))));
+    }
+    text.push_str(&format!("{:?}: {}", decision.outcome, named(&decision.why)));
+    decision.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {}", named(note))));
+    text
+}
+
+/// The names of images in the order of the index, and the story that the test holds.
+macro_rules! golden {
+    ($inputs:expr, $names:expr, @$snapshot:literal) => {
+        insta::assert_snapshot!(story(&decide($inputs).unwrap(), $names), @$snapshot)
+    };
+}
+
 const TARGETS: [&str; 5] = ["plain", "x86_64_v3", "zen3", "skylake_avx512", "zen4"];
 
 fn by_target(facts: Facts) -> Inputs {
@@ -99,6 +123,19 @@ fn example_1_the_deepest_ancestor_wins() {
     );
     let preferred: Vec<_> = ["zen4", "zen3", "x86_64_v3"].map(image).into();
     assert_eq!(decision.preferred, preferred);
+    golden!(&by_target(host_a()), &TARGETS, @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        x86_64_v3: Compatible
+          io.archspec/cpu.target = x86_64_v3: this host is zen5 (/test/cpu.target)
+        zen3: Compatible
+          io.archspec/cpu.target = zen3: this host is zen5 (/test/cpu.target)
+        skylake_avx512: Incompatible
+          io.archspec/cpu.target = skylake_avx512: this host is zen5, made by AuthenticAMD, not GenuineIntel (/test/cpu.target)
+        zen4: Compatible
+          io.archspec/cpu.target = zen4: this host is zen5 (/test/cpu.target)
+        Swap: zen4 fits this host best
+        "#);
 }
 
 #[test]
@@ -119,6 +156,19 @@ fn example_2_a_masked_machine_gets_its_level_and_names_the_hidden_flags() {
         assert_eq!(verdict(&decision, position), Verdict::Incompatible);
         assert!(reason(&decision, position).contains("this host is x86_64_v4, missing: clzero"));
     }
+    golden!(&by_target(cpu("linux-rocky9-zen5", &["clzero"])), &TARGETS, @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        x86_64_v3: Compatible
+          io.archspec/cpu.target = x86_64_v3: this host is x86_64_v4 (/test/cpu.target)
+        zen3: Incompatible
+          io.archspec/cpu.target = zen3: this host is x86_64_v4, missing: clzero (/test/cpu.target)
+        skylake_avx512: Incompatible
+          io.archspec/cpu.target = skylake_avx512: this host is x86_64_v4, made by AuthenticAMD, not GenuineIntel (/test/cpu.target)
+        zen4: Incompatible
+          io.archspec/cpu.target = zen4: this host is x86_64_v4, missing: clzero (/test/cpu.target)
+        Swap: x86_64_v3 fits this host best
+        "#);
 }
 
 #[test]
@@ -127,6 +177,13 @@ fn example_3_an_unknown_target_is_undetermined() {
         runs(&inputs(&[("plain", None), ("new", Some(&target("zen9")))], host_a()), &["plain", "new"]);
     assert_eq!((name.as_str(), verdict(&decision, 1)), ("plain", Verdict::Undetermined));
     assert!(reason(&decision, 1).contains("update the archspec data"));
+    golden!(&inputs(&[("plain", None), ("new", Some(&target("zen9")))], host_a()), &["plain", "new"], @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        new: Undetermined
+          io.archspec/cpu.target = zen9: zen9 is not in the archspec data 0.2.7: update the archspec data (/test/cpu.target)
+        Default: no entry is known to fit, and nothing speaks against the default
+        "#);
 }
 
 #[test]
@@ -138,6 +195,13 @@ fn example_4_absent_is_false_only_where_the_schema_says_so() {
     let (decision, name) = runs(&inputs(&images, host_a()), &["selinux", "turbo"]);
     assert_eq!(name, "selinux");
     assert_eq!((verdict(&decision, 0), verdict(&decision, 1)), (Verdict::Compatible, Verdict::Incompatible));
+    golden!(&inputs(&images, host_a()), &["selinux", "turbo"], @r#"
+        selinux: Compatible
+          nfd/kernel-selinux.enabled = false: absent on this host (/sys/fs/selinux)
+        turbo: Incompatible
+          nfd/cpu-pstate.turbo = false: absent on this host (/sys/devices/system/cpu/intel_pstate)
+        Default: the entry that containerd chose fits this host best
+        "#);
 }
 
 #[test]
@@ -148,25 +212,61 @@ fn example_5_a_label_compares_by_equality() {
     let ranged = r#""host":{"kernel.version":">=4.18"}"#;
     let (decision, _) = runs(&inputs(&[("ranged", Some(ranged))], host_a()), &["ranged"]);
     assert_eq!(verdict(&decision, 0), Verdict::Compatible);
+    golden!(&inputs(&[("four", Some(nfd))], host_a()), &["four"], @r#"
+        four: Incompatible
+          nfd/kernel-version.major = 4: this host has 5 (/proc/sys/kernel/osrelease)
+          nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
+        Default: no entry fits this host: the default runs
+        "#);
+    golden!(&inputs(&[("ranged", Some(ranged))], host_a()), &["ranged"], @r#"
+        ranged: Compatible
+          host/kernel.version = >=4.18: this host has 5.14.0 (/proc/sys/kernel/osrelease)
+        Default: the entry that containerd chose fits this host best
+        "#);
 }
 
 #[test]
 fn example_7_alternatives() {
     let amd = wrap(r#""io.archspec":{"cpu.vendor":"AMD"},"host":{"amd.gfx":"gfx942"}"#);
     let intel = wrap(r#""io.archspec":{"cpu.vendor":"Intel"},"host":{"nvidia.cuda":">=12.4"}"#);
-    let ask = |facts: Facts| {
+    let build = |facts: Facts| {
         let mut inputs = inputs(&[("either", None)], facts);
         attach(
             &mut inputs,
             "either",
             &[Attach::to(image("either")).alternative("amd", &amd).alternative("intel", &intel)],
         );
-        verdict(&decide(&inputs).unwrap(), 0)
+        inputs
     };
+    let ask = |facts: Facts| verdict(&decide(&build(facts)).unwrap(), 0);
     assert_eq!(ask(host_b("12.4")), Verdict::Compatible);
     let (mut without, mut unreadable) = (host_a(), host_a());
     without.set("host", "amd.gfx", Fact::absent("/sys/class/kfd"));
     unreadable.set("host", "amd.gfx", Fact::unknown("EACCES", "/sys/class/kfd"));
+    golden!(&build(host_b("12.4")), &["either"], @r#"
+        either: Compatible
+          [alternative amd] host/amd.gfx = gfx942: this host's facts do not say
+          [alternative amd] io.archspec/cpu.vendor = AMD: this host has GenuineIntel (/test/cpu.vendor)
+          [alternative intel] host/nvidia.cuda = >=12.4: this host has 12.4 (/sys/module/nvidia/version)
+          [alternative intel] io.archspec/cpu.vendor = Intel: this host has GenuineIntel (/test/cpu.vendor)
+        Default: the entry that containerd chose fits this host best
+        "#);
+    golden!(&build(without.clone()), &["either"], @r#"
+        either: Incompatible
+          [alternative amd] host/amd.gfx = gfx942: absent on this host (/sys/class/kfd)
+          [alternative amd] io.archspec/cpu.vendor = AMD: this host has AuthenticAMD (/test/cpu.vendor)
+          [alternative intel] host/nvidia.cuda = >=12.4: absent on this host (/sys/module/nvidia/version)
+          [alternative intel] io.archspec/cpu.vendor = Intel: this host has AuthenticAMD (/test/cpu.vendor)
+        Default: no entry fits this host: the default runs
+        "#);
+    golden!(&build(unreadable.clone()), &["either"], @r#"
+        either: Undetermined
+          [alternative amd] host/amd.gfx = gfx942: cannot be seen: EACCES (/sys/class/kfd)
+          [alternative amd] io.archspec/cpu.vendor = AMD: this host has AuthenticAMD (/test/cpu.vendor)
+          [alternative intel] host/nvidia.cuda = >=12.4: absent on this host (/sys/module/nvidia/version)
+          [alternative intel] io.archspec/cpu.vendor = Intel: this host has AuthenticAMD (/test/cpu.vendor)
+        Default: no entry is known to fit, and nobody can tell about the default
+        "#);
     assert_eq!(ask(without), Verdict::Incompatible);
     assert_eq!(ask(unreadable), Verdict::Undetermined);
 }
@@ -185,14 +285,63 @@ fn example_8_one_real_requirement_beats_twenty_trivial_ones() {
         facts.set("nfd", "cpu-cpuid.*", Fact::absent("cpuid"));
         runs(&inputs(&images, facts), &names).1
     };
+    let two = [images[0], images[1], (names[2], Some(r#""nfd":{"cpu-cpuid.NO0":false}"#))];
+    golden!(&inputs(&two, host_b("12.4")), &names, @r#"
+        I1: Compatible
+          host/nvidia.cuda = >=12.0: this host has 12.4 (/sys/module/nvidia/version)
+        I2: Incompatible
+          host/nvidia.cuda = >=13.0: this host has 12.4 (/sys/module/nvidia/version)
+        I3: Undetermined
+          nfd/cpu-cpuid.NO0 = false: this host's facts do not say
+        Default: the entry that containerd chose fits this host best
+        "#);
     assert_eq!([with(host_b("12.4")), with(host_a()), with(host_b("13.0"))], ["I1", "I3", "I2"]);
 }
 
 #[test]
-fn example_9_facts_of_the_image_are_not_checked() {
+fn example_9_facts_of_the_image_are_checked_where_the_site_binds_its_own() {
     let image_side = r#""org.supercontainers":{"os.name":"Ubuntu 22.04.3 LTS","mpi.implementation":"openmpi"}"#;
-    let decision = decide(&inputs(&[("a", Some(image_side))], host_a())).unwrap();
+    let mut asked = inputs(&[("a", Some(image_side))], host_a());
+    let decision = decide(&asked).unwrap();
     assert_eq!((verdict(&decision, 0), decision.outcome), (Verdict::Undeclared, Outcome::Default));
+    golden!(&asked, &["a"], @r#"
+        a: Undeclared
+          org.supercontainers/mpi.implementation = openmpi: a fact of the image, not checked
+          org.supercontainers/os.name = Ubuntu 22.04.3 LTS: a fact of the image, not checked
+        Default: no entry is known to fit, and nothing speaks against the default
+        "#);
+    asked.policy.check = vec!["org.supercontainers/mpi.implementation".into()];
+    golden!(&asked, &["a"], @r#"
+        a: Incompatible
+          org.supercontainers/mpi.implementation = openmpi: this host has mpich mpich-abi (/etc/ld.so.cache)
+          org.supercontainers/os.name = Ubuntu 22.04.3 LTS: a fact of the image, not checked
+        Default: no entry fits this host: the default runs
+        "#);
+    let built_for = |what: &str| {
+        let mut asked = asked.clone();
+        let document = wrap(&image_side.replace("openmpi", what));
+        attach(&mut asked, "a", &[Attach::to(image("a")).document(&document)]);
+        verdict(&decide(&asked).unwrap(), 0)
+    };
+    assert_eq!([built_for("MPICH"), built_for("mpich-abi")], [Verdict::Compatible; 2]);
+    assert_eq!([built_for("intel-mpi"), built_for("mpicc")], [Verdict::Incompatible, Verdict::Undetermined]);
+}
+
+#[test]
+fn example_6_an_nfd_rule_compares_versions() {
+    let mut facts = host_a();
+    for (name, value) in [("full", "5.14.0-427.13.1.el9_4.x86_64"), ("major", "5"), ("minor", "14")] {
+        facts.features.set_attribute("kernel.version", name, value);
+    }
+    let rule = "compatibilities: [{rules: [{name: kernel, matchFeatures: [{feature: kernel.version, matchExpressions: \
+                {full: {op: Ge, value: [\"5.10\"], type: version}}}]}]}]";
+    let mut inputs = inputs(&[("a", None)], facts);
+    attach(&mut inputs, "a", &[Attach::to(image("a")).document(rule).nfd()]);
+    golden!(&inputs, &["a"], @r#"
+        a: Compatible
+          nfd rule kernel: kernel.version/full Ge 5.10 (version): the host has "5.14.0-427.13.1.el9_4.x86_64"
+        Default: the entry that containerd chose fits this host best
+        "#);
 }
 
 #[test]
@@ -210,6 +359,15 @@ fn example_10_page_sizes_are_any_of() {
     attach(&mut inputs, "small", &[ask("small", "4096")]);
     attach(&mut inputs, "both", &[ask("both", r#"["4096","65536"]"#)]);
     assert_eq!(runs(&inputs, &names).1, "both");
+    golden!(&inputs, &names, @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        small: Incompatible
+          host/page_size = 4096: this host has 65536 (auxv)
+        both: Compatible
+          host/page_size = [4096, 65536]: this host has 65536 (auxv)
+        Swap: both fits this host best
+        "#);
 }
 
 #[test]
@@ -223,6 +381,45 @@ fn example_11_equals_go_by_position_and_keys_have_no_order() {
         let texts = |at: usize| decision.entries[at].reasons.iter().map(|reason| &reason.text).collect::<Vec<_>>();
         assert_eq!(texts(1), texts(2));
     }
+    let images = [("plain", None), ("second", Some(one)), ("third", Some(other))];
+    golden!(&inputs(&images, host_a()), &["plain", "second", "third"], @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        second: Compatible
+          nfd/cpu-cpuid.AVX2 = true: this host has true (cpuid 7.0 ebx)
+          nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
+        third: Compatible
+          nfd/cpu-cpuid.AVX2 = true: this host has true (cpuid 7.0 ebx)
+          nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
+        Swap: second fits this host best
+        "#);
+}
+
+#[test]
+fn example_12_what_nobody_signed_has_no_weight_where_trust_is_enforced() {
+    let weighty = r#""io.bestfit":{"weight":100},"nfd":{"memory-numa":true}"#;
+    let names = ["plain", "X", "Y"];
+    let mut asked = inputs(
+        &[(names[0], None), (names[1], Some(weighty)), (names[2], Some(r#""nfd":{"memory-numa":true}"#))],
+        host_a(),
+    );
+    assert_eq!(runs(&asked, &names).1, "X");
+    let Evidence::Read { artifacts, .. } = &asked.evidence[&image("Y")] else { unreachable!() };
+    let signer = Signer { rank: 1, name: "vendor".into() };
+    asked.signers.insert(artifacts[0].digest, signer);
+    assert_eq!(runs(&asked, &names).1, "Y");
+    asked.policy.trust = TrustMode::Enforce;
+    assert_eq!(runs(&asked, &names).1, "Y");
+    golden!(&asked, &names, @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        X: Undeclared
+          no artifact says anything about it
+        Y: Compatible
+          nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
+        Swap: Y fits this host best
+        note: artifact sha256:80c049a23ad0: signed by nobody whom this site trusts: ignored
+        "#);
 }
 
 #[test]
@@ -236,6 +433,15 @@ fn example_13_notes_remove_no_requirement() {
     let decision = decide(&inputs).unwrap();
     assert_eq!(verdict(&decision, 1), Verdict::Incompatible);
     assert_eq!(decision.notes, ["group \"org.blast\" is not known here: ignored"]);
+    golden!(&inputs, &["plain", "noted"], @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        noted: Incompatible
+          nfd/memory-numa = false: this host has true (/sys/bus/node/devices)
+          group "org.blast" is not known here: ignored
+        Default: no entry is known to fit, and nothing speaks against the default
+        note: group "org.blast" is not known here: ignored
+        "#);
 }
 
 /// Default needs a GPU, the second a level that the host lacks, the third nothing; on a v2 host without GPU.
@@ -272,16 +478,56 @@ fn example_14_a_silent_entry_stands_in_for_a_default_that_does_not_fit() {
     assert_eq!(runs(&never, &names).1, "gpu");
     never.policy.on_no_fit = Otherwise::Deny;
     assert_eq!(runs(&never, &names).1, "denied");
+    let mut enforced = gpu_v4_plain("");
+    attach(&mut enforced, "v4", &[]);
+    let Evidence::Read { artifacts, .. } = &enforced.evidence[&image("gpu")] else { unreachable!() };
+    enforced.signers.insert(artifacts[0].digest, Signer { rank: 1, name: "vendor".into() });
+    enforced.policy.trust = TrustMode::Enforce;
+    assert_eq!(runs(&enforced, &names).1, "gpu");
+    golden!(&gpu_v4_plain(""), &names, @r#"
+        gpu: Incompatible
+          nfd/pci-0302_10de.present = true: absent on this host (/sys/bus/pci/devices)
+        v4: Incompatible
+          io.archspec/cpu.target = x86_64_v4: this host is ivybridge, missing: abm, avx2, avx512bw, avx512cd, avx512dq, avx512f, avx512vl, bmi1, … (/test/cpu.target)
+        plain: Undeclared
+          no artifact says anything about it
+        Swap: no entry is known to fit, the default does not, and plain asks for nothing
+        "#);
+    golden!(&malformed, &names, @r#"
+        gpu: Incompatible
+          nfd/pci-0302_10de.present = true: absent on this host (/sys/bus/pci/devices)
+        v4: Undetermined
+          artifact sha256:1e7c04a8d1b4: layer 0: line 1 column 21: EOF while parsing an object
+        plain: Undeclared
+          no artifact says anything about it
+        Swap: no entry is known to fit, the default does not, and plain asks for nothing
+        "#);
+    golden!(&enforced, &names, @r#"
+        gpu: Incompatible
+          nfd/pci-0302_10de.present = true: absent on this host (/sys/bus/pci/devices)
+        v4: Undeclared
+          no artifact says anything about it
+        plain: Undeclared
+          no artifact says anything about it
+        Default: no entry fits this host: the default runs
+        "#);
 }
 
 #[test]
 fn example_15_layers_add_up() {
-    let ask = |second: &str| {
+    let build = |second: &str| {
         let mut inputs = inputs(&[("a", None)], host_a());
         let attached = Attach::to(image("a")).document(&wrap(r#""nfd":{"memory-numa":true}"#)).document(&wrap(second));
         attach(&mut inputs, "a", &[attached]);
-        verdict(&decide(&inputs).unwrap(), 0)
+        inputs
     };
+    let ask = |second: &str| verdict(&decide(&build(second)).unwrap(), 0);
+    golden!(&build(r#""host":{"page_size":65536}"#), &["a"], @r#"
+        a: Incompatible
+          nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
+          host/page_size = 65536: this host has 4096 (auxv)
+        Default: no entry fits this host: the default runs
+        "#);
     assert_eq!(ask(r#""host":{"page_size":4096}"#), Verdict::Compatible);
     assert_eq!(ask(r#""host":{"page_size":65536}"#), Verdict::Incompatible);
 }
@@ -294,6 +540,23 @@ fn example_16_another_platform_changes_nothing() {
     let (decision, name) = runs(&inputs, &["amd", "arm"]);
     assert_eq!((name.as_str(), verdict(&decision, 1)), ("amd", Verdict::Skipped));
     assert_eq!(decision.why, "no entry has a compatibility artifact");
+    golden!(&inputs, &["amd", "arm"], @r#"
+        amd: Undeclared
+          no artifact says anything about it
+        arm: Skipped
+          cannot run on linux/amd64
+        Default: no entry has a compatibility artifact
+        "#);
+    let mut cuda = bare_inputs(index(&[("cuda", "linux/amd64"), ("arm", "linux/arm64")]), host_a());
+    attach(&mut cuda, "cuda", &[]);
+    attach(&mut cuda, "arm", &[]);
+    golden!(&cuda, &["cuda", "arm"], @r#"
+        cuda: Undeclared
+          no artifact says anything about it
+        arm: Skipped
+          cannot run on linux/amd64
+        Default: no entry has a compatibility artifact
+        "#);
 }
 
 #[test]
@@ -385,4 +648,105 @@ fn a_flood_of_requirements_is_not_evaluated() {
     let decision = decide(&inputs).unwrap();
     assert_eq!((verdict(&decision, 1), decision.entries[1].reasons.len()), (Verdict::Undetermined, 1));
     assert_eq!(reason(&decision, 1), "its artifacts ask for more than 1024 things");
+}
+
+#[test]
+fn site_rules_prefer_avoid_and_deny() {
+    let images = [("plain", None), ("zen3", Some(target("zen3"))), ("zen4", Some(target("zen4")))];
+    let images = images.each_ref().map(|(name, document)| (*name, document.as_deref()));
+    let names = ["plain", "zen3", "zen4"];
+    let with = |rules: &[(&str, Rule)]| {
+        let mut asked = inputs(&images, host_a());
+        asked.policy.rules = rules.iter().map(|(name, rule)| ((*name).to_owned(), rule.clone())).collect();
+        asked
+    };
+    let on = |action, name: &str| Rule { action, score: 10, digests: vec![image(name)], ..Rule::default() };
+    assert_eq!(runs(&with(&[]), &names).1, "zen4");
+    assert_eq!(runs(&with(&[("a", on(Action::Prefer, "zen3"))]), &names).1, "zen3");
+    assert_eq!(runs(&with(&[("a", on(Action::Avoid, "zen4"))]), &names).1, "zen3");
+    // Preferring does not make an entry fit that nobody vouches for.
+    assert_eq!(runs(&with(&[("a", on(Action::Prefer, "plain"))]), &names).1, "zen4");
+    let old = |value: &str| Rule {
+        host: [("host/kernel.version".into(), vec![value.to_owned()])].into(),
+        ..on(Action::Deny, "zen4")
+    };
+    assert_eq!(runs(&with(&[("old", old("<5.0"))]), &names).1, "zen4");
+    golden!(&with(&[("old", old("<5.15")), ("zen3 is slow here", on(Action::Avoid, "zen3"))]), &names, @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        zen3: Compatible
+          io.archspec/cpu.target = zen3: this host is zen5 (/test/cpu.target)
+          site rule "zen3 is slow here": avoided
+        zen4: Incompatible
+          io.archspec/cpu.target = zen4: this host is zen5 (/test/cpu.target)
+          site rule "old": denied
+        Swap: zen3 fits this host best
+        "#);
+    let asks = Rule { action: Action::Deny, asks: vec!["io.archspec/*".into()], ..Rule::default() };
+    assert_eq!(runs(&with(&[("targets", asks)]), &names).1, "plain");
+    golden!(&with(&[("no plain", on(Action::Deny, "plain")), ("3", on(Action::Deny, "zen3")), ("4", on(Action::Deny, "zen4"))]), &names, @r#"
+        plain: Incompatible
+          site rule "no plain": denied
+        zen3: Incompatible
+          io.archspec/cpu.target = zen3: this host is zen5 (/test/cpu.target)
+          site rule "3": denied
+        zen4: Incompatible
+          io.archspec/cpu.target = zen4: this host is zen5 (/test/cpu.target)
+          site rule "4": denied
+        Deny: site rule "no plain" denies the entry that containerd chose, and no entry is known to fit: the container is refused
+        "#);
+    let unknown =
+        Rule { host: [("host/amd.gfx".into(), vec!["gfx942".to_owned()])].into(), ..on(Action::Deny, "zen4") };
+    assert_eq!(verdict(&decide(&with(&[("u", unknown)])).unwrap(), 2), Verdict::Undetermined);
+}
+
+#[test]
+fn a_site_sets_levels_and_adds_schemas() {
+    let document = r#""nfd":{"memory-numa":false},"org.lab":{"queue":"gpu"},"io.archspec":{"cpu.target":"zen4"}"#;
+    let mut facts = host_a();
+    facts.set("org.lab", "queue", Fact::known("gpu", "/etc/queue"));
+    let mut asked = inputs(&[("plain", None), ("a", Some(document))], facts);
+    assert_eq!(verdict(&decide(&asked).unwrap(), 1), Verdict::Incompatible);
+    asked.policy.levels = [("nfd/*".to_owned(), crate::schema::Level::Preferred)].into();
+    assert_eq!(runs(&asked, &["plain", "a"]).1, "a");
+    let text = r#"{"graph": {"id": "org.lab", "version": "1", "nodes": {"queue": {"metadata": {"type": "enum", "doc": "x"}},
+        "queue=cpu": {}, "queue=batch": {}, "queue=gpu": {}}, "edges": [
+        {"source": "queue=gpu", "target": "queue=batch", "relation": "satisfies"}]}}"#;
+    asked.schemas = vec![crate::schema::SchemaFile { name: "lab.json".into(), text: text.into() }];
+    let batch = document.replace("\"gpu\"", "\"batch\"");
+    attach(&mut asked, "a", &[Attach::to(image("a")).document(&wrap(&batch))]);
+    golden!(&asked, &["plain", "a"], @r#"
+        plain: Undeclared
+          no artifact says anything about it
+        a: Compatible
+          io.archspec/cpu.target = zen4: this host is zen5 (/test/cpu.target)
+          nfd/memory-numa = false: this host has true (/sys/bus/node/devices) [preferred]
+          org.lab/queue = batch: this host has gpu (/etc/queue)
+        Swap: a fits this host best
+        "#);
+    asked.schemas[0].text = "{".into();
+    assert_eq!(
+        decide(&asked).unwrap_err().to_string(),
+        "the group schemas of this site: lab.json:1:1: error: EOF while parsing an object"
+    );
+}
+
+/// `implies` and `conflicts` answer what the host's facts leave open, and never what they say.
+#[test]
+fn what_follows_from_known_facts_is_known() {
+    let schema = r#"{"graph": {"id": "org.lab", "version": "1", "nodes": {
+        "cluster": {"metadata": {"type": "enum", "doc": "x"}}, "cluster=a": {}, "ib": {"metadata": {"type": "bool", "doc": "x"}},
+        "slow": {"metadata": {"type": "bool", "doc": "x"}}}, "edges": [
+        {"source": "cluster=a", "target": "ib", "relation": "implies"},
+        {"source": "ib", "target": "slow", "relation": "conflicts"}]}}"#;
+    let ask = |known: &[(&str, &str, crate::facts::Value)], document: &str| {
+        let mut asked = inputs(&[("a", Some(document))], facts(known));
+        asked.schemas = vec![crate::schema::SchemaFile { name: "lab.json".into(), text: schema.into() }];
+        verdict(&decide(&asked).unwrap(), 0)
+    };
+    let on_a = ("org.lab", "cluster", "a".into());
+    assert_eq!(ask(&[], r#""org.lab":{"ib":true}"#), Verdict::Undetermined);
+    assert_eq!(ask(std::slice::from_ref(&on_a), r#""org.lab":{"ib":true}"#), Verdict::Compatible);
+    assert_eq!(ask(std::slice::from_ref(&on_a), r#""org.lab":{"slow":true}"#), Verdict::Incompatible);
+    assert_eq!(ask(&[on_a, ("org.lab", "ib", false.into())], r#""org.lab":{"ib":true}"#), Verdict::Incompatible);
 }

@@ -17,6 +17,9 @@ pub struct Policy {
     pub on_error: Otherwise,
     /// Whether an entry that says nothing may stand in for a default that does not fit.
     pub undeclared: Undeclared,
+    /// Whose artifacts count.
+    #[serde(skip_serializing_if = "TrustMode::is_off")]
+    pub trust: TrustMode,
     /// The site's word on levels, by pattern (`GROUP/KEY`, `GROUP/prefix*`, `GROUP/*`): it goes before the document's and
     /// the schema's. The longest pattern wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -27,6 +30,25 @@ pub struct Policy {
     /// The site's rules, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, Rule>,
+}
+
+/// Whose artifacts count; the greater, the stricter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustMode {
+    /// Everybody's.
+    #[default]
+    Off,
+    /// Those of signers that the site trusts; the others are reported and ignored.
+    Enforce,
+    /// The same, and whatever keeps bestfit from knowing refuses the container.
+    Require,
+}
+
+impl TrustMode {
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// One rule of a site. It speaks about a candidate when all of its conditions hold; a list holds when one of it does, and

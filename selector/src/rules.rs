@@ -78,7 +78,7 @@ impl Rules {
         self.0.iter().map(answer).collect()
     }
 
-    /// What the rules that speak about a candidate do to it: the site's score, and whether it is denied.
+    /// What the rules that speak about a candidate do to it: the answer of `into`, and the site's score.
     pub fn apply<T: Trace>(&self, about: &[usize], on: &[Answer], into: &mut Summary, trace: &mut T) -> i64 {
         let mut score = 0;
         for at in about {
@@ -107,6 +107,13 @@ impl Rules {
             }
         }
         score
+    }
+
+    /// The rule that denies a candidate.
+    pub fn denies(&self, about: &[usize], on: &[Answer]) -> Option<&str> {
+        let rules = about.iter().filter(|at| on.get(**at) == Some(&Answer::True));
+        let mut rules = rules.filter_map(|at| self.0.get(*at));
+        rules.find(|prepared| prepared.rule.action == Action::Deny).map(|prepared| prepared.name.as_str())
     }
 
     /// Whether a rule that may deny speaks about one of these candidates.

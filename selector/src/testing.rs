@@ -7,6 +7,7 @@ use crate::decision::{Artifact, Evidence, HostPlatform, Inputs};
 use crate::digest::Digest;
 use crate::facts::{Fact, Facts, Value};
 use crate::index::ARTIFACT_TYPE;
+use crate::nfd;
 use crate::policy::Policy;
 
 /// 2026-01-01.
@@ -19,11 +20,12 @@ pub(crate) struct Attach {
     layers: Vec<(String, Option<String>)>,
     created: Option<String>,
     type_in_config: bool,
+    nfd: bool,
 }
 
 impl Attach {
     pub(crate) fn to(subject: Digest) -> Self {
-        Self { subject, layers: Vec::new(), created: None, type_in_config: false }
+        Self { subject, layers: Vec::new(), created: None, type_in_config: false, nfd: false }
     }
 
     pub(crate) fn document(mut self, text: &str) -> Self {
@@ -46,7 +48,17 @@ impl Attach {
         self
     }
 
+    /// An artifact of NFD's type, with NFD's documents.
+    pub(crate) fn nfd(mut self) -> Self {
+        self.nfd = true;
+        self
+    }
+
     pub(crate) fn artifact(&self) -> Artifact {
+        let (kind, layer_type) = match self.nfd {
+            true => (nfd::ARTIFACT_TYPE, nfd::LAYER_TYPE),
+            false => (ARTIFACT_TYPE, LAYER_TYPE),
+        };
         let mut contents = BTreeMap::new();
         let layers = self.layers.iter().map(|(text, alternative)| {
             let digest = Digest::of(text.as_bytes());
@@ -54,12 +66,12 @@ impl Attach {
             let annotations = alternative
                 .as_ref()
                 .map_or_else(String::new, |name| format!(r#","annotations":{{"{ALTERNATIVE_ANNOTATION}":"{name}"}}"#));
-            format!(r#"{{"mediaType":"{LAYER_TYPE}","digest":"{digest}","size":{}{annotations}}}"#, text.len())
+            format!(r#"{{"mediaType":"{layer_type}","digest":"{digest}","size":{}{annotations}}}"#, text.len())
         });
         let layers: Vec<String> = layers.collect();
         let (own, config) = match self.type_in_config {
-            true => (String::new(), ARTIFACT_TYPE),
-            false => (format!(r#","artifactType":"{ARTIFACT_TYPE}""#), "application/vnd.oci.empty.v1+json"),
+            true => (String::new(), kind),
+            false => (format!(r#","artifactType":"{kind}""#), "application/vnd.oci.empty.v1+json"),
         };
         let created = self.created.as_ref().map_or_else(String::new, |time| {
             format!(r#","annotations":{{"org.opencontainers.image.created":"{time}"}}"#)
@@ -117,7 +129,17 @@ pub(crate) fn bare_inputs(index: Vec<u8>, facts: Facts) -> Inputs {
     let evidence = [(Digest::of(&index), Evidence::Read { list: None, artifacts: Vec::new() })].into();
     let host = HostPlatform { os: "linux".into(), architecture: "amd64".into() };
     let schemas = Vec::new();
-    Inputs { index, facts, policy: Policy::default(), schemas, host, default: None, evidence, now: NOW }
+    Inputs {
+        index,
+        facts,
+        policy: Policy::default(),
+        schemas,
+        host,
+        default: None,
+        evidence,
+        signers: BTreeMap::new(),
+        now: NOW,
+    }
 }
 
 /// Attaches artifacts to an image; none at all says that it was asked and has none.

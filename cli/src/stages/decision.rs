@@ -1,5 +1,6 @@
 //! Owns the way from an index to a decision: evidence from the repository, then the pure decision.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bestfit_config::Config;
@@ -41,6 +42,7 @@ pub(crate) async fn decide_on(
         host: host.platform,
         default: None,
         evidence,
+        signers: BTreeMap::new(),
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let decision = decided(&inputs, reference)?;

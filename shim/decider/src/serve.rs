@@ -1,5 +1,6 @@
 //! Owns the conversation with the worker: one question, one answer, then content until the pipe closes.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -94,6 +95,7 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
         host: ask.host,
         default: ask.default,
         evidence,
+        signers: BTreeMap::new(),
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;

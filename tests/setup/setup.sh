@@ -25,5 +25,6 @@ fi
 "$here/debian.sh" forky containerd crane oras containernetworking-plugins
 "$here/distribution.sh"
 "$here/ferro.sh"
+"$here/archspec.sh"
 "$here/criu.sh"
 "$here/report.sh"

@@ -89,7 +89,8 @@ pub fn target_dir() -> PathBuf {
     profile.parent().expect("target/").to_owned()
 }
 
-fn peers_dir() -> PathBuf {
+/// Where `make setup` unpacks the programs of others.
+pub fn peers_dir() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
     std::env::var_os("BESTFIT_PEERS").map_or_else(beside, PathBuf::from)
 }

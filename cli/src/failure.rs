@@ -89,6 +89,11 @@ impl Failure {
         }
     }
 
+    /// The first error alone, where the command goes on without what failed.
+    pub(crate) fn first(&self) -> &str {
+        self.errors.first().map_or("", |(error, _)| error)
+    }
+
     /// Prints all errors to standard error.
     pub(crate) fn report(&self) -> ExitCode {
         let paint = Paint::stderr();

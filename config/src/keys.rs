@@ -180,7 +180,8 @@ pub const KEYS: &[Key] = &[
         expects: "an absolute path",
         doc: "The directory of the site's group schemas, `*.json`, read in the order of their names over the built-in ones. \
               They may add and tighten; what weakens a built-in requirement needs `\"override\": true` beside it. It may be \
-              missing. `bestfit schema lint` checks such a file.",
+              missing. `bestfit schema lint` checks such a file. One that is named `microarchitectures.json` is newer archspec \
+              data, as archspec publishes it, and stands for the built-in data.",
         read: |config, value| put(&mut config.schemas.dir, path(value)),
         show: |config| quote_path(&config.schemas.dir),
     },

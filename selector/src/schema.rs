@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::microarch::Microarchitectures;
+use crate::microarch::{self, MicroarchError, Microarchitectures};
 
 pub mod file;
 pub mod lint;
@@ -259,6 +259,15 @@ pub enum Severity {
 pub struct SchemaErrors(pub Vec<Finding>);
 
 impl Schemas {
+    /// The graph of microarchitectures that is among the files of a site, else the built-in one: what a host is held against
+    /// before there is a question.
+    pub fn targets_of(files: &[SchemaFile]) -> Result<Cow<'static, Microarchitectures>, MicroarchError> {
+        match files.iter().find(|file| microarch::is_file(&file.name)) {
+            Some(file) => Microarchitectures::parse(file.text.as_bytes()).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(Microarchitectures::builtin())),
+        }
+    }
+
     /// The schemas that are compiled in, parsed once.
     pub fn builtin() -> &'static Self {
         static SCHEMAS: OnceLock<Schemas> = OnceLock::new();

@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Explain) -> Result<Exit, Failure> {
 fn anew(arguments: &Explain, reference: &str) -> Result<Exit, Failure> {
     let reference = image::reference(reference)?;
     let loaded = image::configuration(arguments.host.profile.as_deref())?;
-    let host = host::asked(&arguments.host)?;
+    let host = host::asked(&arguments.host, &loaded.config)?;
     let repository = image::client(&loaded)?.repository(&reference);
     let decided = block_on(format!("reading {reference}"), async {
         match image::resolve(&repository, &reference).await? {
@@ -78,7 +78,7 @@ fn again(arguments: &Explain, records: &Path) -> Result<Exit, Failure> {
     let reference = image::reference(&text)?;
     let loaded = image::configuration(arguments.host.profile.as_deref())?;
     let repository = image::client(&loaded)?.repository(&reference);
-    let facts = host::asked(&arguments.host)?.facts;
+    let facts = host::asked(&arguments.host, &loaded.config)?.facts;
     let sources = Sources { config: &loaded.config, facts, reference: &reference, repository: &repository };
     let now = block_on(format!("reading {reference}"), replay::again(&recorded, &sources))?;
     let differences = replay::differences(&recorded, &now);

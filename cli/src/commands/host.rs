@@ -1,21 +1,23 @@
 //! `bestfit host`: the facts, as a table, as JSON, or in NFD's forms.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use bestfit_hostprobe::{nfd_labels, probe};
+use bestfit_hostprobe::{nfd_labels, probe_with};
 use bestfit_selector::facts::{Fact, Facts, State, Value};
+use bestfit_selector::microarch::Microarchitectures;
 
 use crate::arguments::{Host, HostFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_json, table};
-use crate::stages::host;
+use crate::stages::{host, image};
 
 /// Longer values are cut in the table; JSON has all of them.
 const MAX_VALUE: usize = 60;
 
 pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
     let root = host::root(arguments.root.as_deref())?;
-    let mut facts = probe(&root);
+    let mut facts = probe_with(&root, &targets());
     match arguments.format {
         _ if arguments.json => print_json(&facts)?,
         HostFormat::Json => print_json(&facts)?,
@@ -31,6 +33,17 @@ pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The site's archspec data. Where the configuration is broken, the built-in data: the facts are what one looks at then.
+fn targets() -> Cow<'static, Microarchitectures> {
+    match image::configuration(None).and_then(|loaded| host::targets(&loaded.config)) {
+        Ok(targets) => targets,
+        Err(failure) => {
+            eprintln!("warning: {}: built-in archspec data is used", failure.first());
+            Cow::Borrowed(Microarchitectures::builtin())
+        }
+    }
 }
 
 /// What could not be read has no place in NFD's forms, and its absence from them means nothing.

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use super::file::{self, Edge, File, Node, Relation, value_node};
 use super::{Compare, Finding, Group, SchemaFile, Schemas, Severity, Type, Values, merge};
 use crate::json;
+use crate::microarch;
 use crate::value::Requirement;
 
 /// Everything that is wrong with a file of a site, in the order of the lines.
 pub fn check(file: &SchemaFile) -> Vec<Finding> {
+    if microarch::is_file(&file.name) {
+        return merge::targets(file).err().into_iter().collect();
+    }
     let (parsed, mut findings) = file::read(&file.name, &file.text);
     let readable = findings.iter().all(|finding| finding.severity == Severity::Warning);
     findings.extend(inside(&file.name, &file.text, &parsed, Schemas::builtin().group(&parsed.id)));

@@ -36,6 +36,17 @@ pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schem
     merge.finish(targets, Digest::of(hashed.as_bytes()))
 }
 
+/// The graph of microarchitectures in a file of a site.
+pub(super) fn targets(file: &SchemaFile) -> Result<Microarchitectures, Finding> {
+    Microarchitectures::parse(file.text.as_bytes()).map_err(|error| {
+        let (position, message) = match error {
+            MicroarchError::Json(JsonError::Malformed { line, column, message }) => (Some((line, column)), message),
+            error => (None, error.to_string()),
+        };
+        Finding { file: file.name.clone(), position, severity: Severity::Error, message }
+    })
+}
+
 /// Groups while files are still being added.
 #[derive(Default)]
 struct Merge {
@@ -65,13 +76,10 @@ impl Merge {
         if let [_, second, ..] = files {
             self.error(&second.name, None, "there is archspec data already".to_owned());
         }
-        match files.first().map(|file| (file, Microarchitectures::parse(file.text.as_bytes()))) {
-            None => return Cow::Borrowed(Microarchitectures::builtin()),
-            Some((_, Ok(targets))) => return Cow::Owned(targets),
-            Some((file, Err(MicroarchError::Json(JsonError::Malformed { line, column, message })))) => {
-                self.error(&file.name, Some((line, column)), message);
-            }
-            Some((file, Err(error))) => self.error(&file.name, None, error.to_string()),
+        match files.first().map(|file| targets(file)) {
+            Some(Ok(targets)) => return Cow::Owned(targets),
+            Some(Err(finding)) => self.errors.push(finding),
+            None => {}
         }
         Cow::Borrowed(Microarchitectures::builtin())
     }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Config, Location, Mode, PullDeadline};
-use bestfit_hostprobe::{HostRoot, host_platform, probe};
+use bestfit_hostprobe::{HostRoot, host_platform, probe_with};
 use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Ask, RegistryAccess};
@@ -15,6 +15,7 @@ use bestfit_selector::facts::Facts;
 use bestfit_selector::platform::candidates;
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
+use bestfit_selector::schema::Schemas;
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -152,8 +153,10 @@ impl Create<'_> {
     async fn run(&mut self, relay: &mut Relay) -> Result<(), End> {
         let root = HostRoot::running();
         let host = host_platform(&root);
+        let targets =
+            Schemas::targets_of(&self.config.schemas.files).map_err(|error| End::Failed(error.to_string()))?;
         // The probe reads files while containerd is asked.
-        let mut probing = tokio::task::spawn_blocking(move || probe(&root));
+        let mut probing = tokio::task::spawn_blocking(move || probe_with(&root, &targets));
         let (prepared, asked, waited) = self.prepare_and_wait(relay, &host, &mut probing).await?;
         self.story.waited(waited);
         self.deadline = asked.deadline;

@@ -3,7 +3,7 @@
 use bestfit_tests::peers::Containerd;
 
 /// How it is called.
-pub(crate) const USAGE: &str = "usage: bench [--n STARTS-PER-SIDE] [--line 1.6|1.7|2.1|system]";
+pub(crate) const USAGE: &str = "usage: bench [--n STARTS-PER-SIDE] [--line 1.6|1.7|2.1|system] [--only matching]";
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,17 +12,20 @@ pub(crate) struct Arguments {
     pub(crate) n: usize,
     /// The line of containerd.
     pub(crate) line: Containerd,
+    /// Measure how fast entries are matched, and nothing else: needs no containerd and no root.
+    pub(crate) only_matching: bool,
 }
 
 impl Arguments {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut arguments = Self { n: 100, line: newest() };
+        let mut arguments = Self { n: 100, line: newest(), only_matching: false };
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
             match word.as_str() {
                 "--n" => arguments.n = value.parse().ok().filter(|n| *n > 0).ok_or("--n is a number above 0")?,
                 "--line" => arguments.line = line(&value)?,
-                _ => return Err(format!("unknown option {word}")),
+                "--only" if value == "matching" => arguments.only_matching = true,
+                _ => return Err(format!("unknown option {word} {value}")),
             }
         }
         Ok(arguments)
@@ -55,8 +58,8 @@ mod tests {
 
     #[test]
     fn options_have_values() {
-        assert_eq!(parse("--n 7 --line 1.6"), Ok(Arguments { n: 7, line: Containerd::V1_6 }));
-        for wrong in ["--n", "--n 0", "--n x", "--line 9", "--what 1"] {
+        assert_eq!(parse("--n 7 --line 1.6"), Ok(Arguments { n: 7, line: Containerd::V1_6, only_matching: false }));
+        for wrong in ["--n", "--n 0", "--n x", "--line 9", "--what 1", "--only start"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! arguments ─▶ image (what runs) ─▶ start (paired starts) ─┐
 //!                                   memory (relays) ───────┼─▶ report: text, target/bench.json
-//!                                   lookup (registries) ───┘
+//!                                   lookup (registries) ───┤
+//!                                   matching (no container)┘
 //! ```
 //!
 //! `make bench BENCH="--n 20 --line 1.7"`: starts per side, line of containerd (1.6, 1.7, 2.1, system).
@@ -13,6 +14,7 @@ mod arguments;
 mod image;
 mod lookup;
 mod machine;
+mod matching;
 mod memory;
 mod proxy;
 mod report;
@@ -35,6 +37,10 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
+    if arguments.only_matching {
+        report::matching(&matching::measure());
+        return ExitCode::SUCCESS;
+    }
     match isolate::isolated(|| measure(&arguments)) {
         Ok(code) => code,
         Err(why) => {
@@ -57,10 +63,12 @@ fn measure(arguments: &Arguments) -> ExitCode {
     let starts = start::measure(&mut node, &images, arguments.n);
     let memory = memory::measure(&mut node, &images.plain);
     let lookups = lookup::measure(&mut node, registry);
+    let matching = matching::measure();
     let left = node.leftovers();
     report::print(&machine, &starts, &memory, &lookups);
+    report::matching(&matching);
     left.iter().for_each(|what| println!("left behind: {what}"));
-    let file = report::write(&machine, &starts, &memory, &lookups);
+    let file = report::write(&machine, &starts, &memory, &lookups, &matching);
     println!("\nwritten: {}", file.display());
     if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

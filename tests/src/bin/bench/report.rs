@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lookup::Lookups;
 use crate::machine;
+use crate::matching::{KEYS, Matching};
 use crate::memory::Memory;
 use crate::start::{STAGES, Side, Starts};
 use crate::statistics::round;
@@ -52,13 +53,31 @@ pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory
         let (entries, rounds, requests) = (cold.entries, cold.rounds, cold.requests);
         println!("  {:24} {entries:2} entries: {rounds} rounds, {requests} requests", cold.registry);
     }
-    println!("matching: {:.0} entries per second", lookups.evaluations);
+    println!("the worker's stage match: {:.0} entries per second", lookups.evaluations);
     let [first, next] = lookups.dead;
     println!("a registry that never answers: first create {first:.0} ms, another image's next {next:.0} ms");
 }
 
+/// Prints how fast entries are matched.
+pub(crate) fn matching(sizes: &[Matching]) {
+    let build = if cfg!(debug_assertions) { "DEBUG BUILD: does not count" } else { "release" };
+    println!("\nmatching, one core, {KEYS} keys per entry, {build}; nanoseconds per entry, median [95 % interval]");
+    for size in sizes {
+        let (entries, rate) = (size.entries, size.per_second());
+        println!("  {entries:2} entries: {:.0}, {rate:.0} (entry, host) per second", size.evaluate);
+        println!("              with the host's table built per pass {:.0}", size.with_host);
+        println!("              a whole decision from bytes {:.0}", size.decide);
+    }
+}
+
 /// Writes `target/bench.json`.
-pub(crate) fn write(about: &Map<String, Value>, starts: &Starts, memory: &Memory, lookups: &Lookups) -> PathBuf {
+pub(crate) fn write(
+    about: &Map<String, Value>,
+    starts: &Starts,
+    memory: &Memory,
+    lookups: &Lookups,
+    matching: &[Matching],
+) -> PathBuf {
     let ratio = |side: Side| round(starts.ratios[&side].value);
     // The index of few entries in the first registry there is: the whole table stands beside it, under "cold".
     let rounds = lookups.cold.first().map(|cold| cold.rounds);
@@ -88,7 +107,14 @@ pub(crate) fn write(about: &Map<String, Value>, starts: &Starts, memory: &Memory
         "process_ms": starts.processes.iter().map(|(program, took)| ((*program).to_owned(), took.json())).collect::<Map<_, _>>(),
         "host_facts_ms": starts.facts.json(),
         "cold": lookups.cold.iter().map(cold).collect::<Vec<_>>(),
-        "evaluations_per_second": lookups.evaluations.json(),
+        "evaluations_per_second": matching.last().map(|size| round(size.per_second())),
+        "matching_ns": matching.iter().map(|size| json!({
+            "entries": size.entries,
+            "evaluate": size.evaluate.json(),
+            "with_host": size.with_host.json(),
+            "decide": size.decide.json(),
+        })).collect::<Vec<_>>(),
+        "match_stage_entries_per_second": lookups.evaluations.json(),
         "dead_registry_ms": lookups.dead.map(round),
         "caches": "warm: content, snapshots, referrers and artifacts on the node; cold and dead_registry: bestfit's cache empty",
     });

@@ -110,6 +110,7 @@ impl Layout {
                 source: Source::Layout,
                 age: None,
                 stale: None,
+                fresh: None,
             }),
         }
     }

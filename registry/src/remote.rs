@@ -111,10 +111,11 @@ impl Remote {
         let kind = &kinds.join(" ");
         let cache = self.shared.cache.as_ref();
         let stored = cache.and_then(|cache| cache.list(&self.host, &self.repository, subject, kind));
+        let lifetime = lifetime(self.shared.options.referrers_lifetime, subject);
         if let Some(list) = &stored
-            && list.age() < lifetime(self.shared.options.referrers_lifetime, subject)
+            && let Some(fresh) = lifetime.checked_sub(list.age()).filter(|left| !left.is_zero())
         {
-            return Ok(from_cache(list.clone(), None));
+            return Ok(Referrers { fresh: Some(fresh), ..from_cache(list.clone(), None) });
         }
         match self.fetch_referrers(subject, kinds).await {
             Ok((list, manifests, source)) => {
@@ -122,7 +123,8 @@ impl Remote {
                 if let Some(cache) = cache {
                     cache.keep_list(&self.host, &self.repository, subject, &list);
                 }
-                Ok(Referrers { list: list.list, manifests: list.manifests, source, age: None, stale: None })
+                let fresh = Some(lifetime);
+                Ok(Referrers { list: list.list, manifests: list.manifests, source, age: None, stale: None, fresh })
             }
             Err(error) => match stored.filter(|list| list.age() < self.shared.options.stale_limit) {
                 Some(list) => Ok(from_cache(list, Some(error.to_string()))),
@@ -349,7 +351,7 @@ fn next_page(from: &Url, next: &str, what: &str) -> Result<Url, Error> {
 
 fn from_cache(list: StoredList, stale: Option<String>) -> Referrers {
     let age = Some(list.age());
-    Referrers { list: list.list, manifests: list.manifests, source: Source::Cache, age, stale }
+    Referrers { list: list.list, manifests: list.manifests, source: Source::Cache, age, stale, fresh: None }
 }
 
 /// Nine to eleven tenths of the lifetime by the subject's digest, so that lists fetched together do not end together.

@@ -48,6 +48,8 @@ pub struct Referrers {
     pub age: Option<Duration>,
     /// Why a cached list is used although it is outdated; none for a fresh one.
     pub stale: Option<String>,
+    /// How much longer the list counts as fresh; none where it does not, or is read anew each time.
+    pub fresh: Option<Duration>,
 }
 
 /// Where a list of referrers comes from.

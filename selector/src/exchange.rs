@@ -127,6 +127,9 @@ pub struct Answer {
     pub gather_us: u64,
     /// How long matching took, in microseconds.
     pub decide_us: u64,
+    /// How long the same question has the same answer: until the first list that was read needs to be read again. None
+    /// where something could not be read, or a list is used although it is outdated.
+    pub fresh: Option<Duration>,
 }
 
 /// One piece of content of the chosen entry.

@@ -46,6 +46,10 @@ pub struct Record {
     /// The rule that left the container as containerd made it, where no decision was asked for or needed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub untouched: Option<String>,
+    /// Whether the decision was made for an earlier container, and still holds: its inputs are the same, and the lists that
+    /// were read for it have not expired.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub remembered: bool,
     /// How many requests went out to registries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub requests: Option<u64>,
@@ -95,6 +99,7 @@ impl Record {
             decision: None,
             refused: Vec::new(),
             untouched: None,
+            remembered: false,
             requests: None,
             timings: BTreeMap::new(),
             error: None,

@@ -31,7 +31,7 @@ pub(crate) async fn decide_on(
 ) -> Result<Decided, Failure> {
     let parsed = image::parse(reference, &index)?;
     let started = Instant::now();
-    let evidence = gather(repository, &parsed, &host.platform).await;
+    let evidence = gather(repository, &parsed, &host.platform).await.evidence;
     let gathered = Instant::now();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let inputs = Inputs {

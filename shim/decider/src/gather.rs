@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use bestfit_registry::{Descriptor, Repository};
 use bestfit_selector::decision::{Artifact, Evidence, HostPlatform};
@@ -26,21 +27,44 @@ pub const MAX_LAYERS: usize = 16;
 /// number of entries).
 const AT_ONCE: usize = 65;
 
+/// What was found.
+#[derive(Debug)]
+pub struct Gathered {
+    /// By subject.
+    pub evidence: BTreeMap<Digest, Evidence>,
+    /// How long the same question has the same answer; none where something could not be read.
+    pub fresh: Option<Duration>,
+}
+
+/// How long the evidence of an index that carries its artifacts holds: nothing in it can change but dates in the future.
+const INLINE_FRESH: Duration = Duration::from_secs(3600);
+
 /// Asks for the artifacts of every entry that can run on `host`, and of the index itself.
 ///
 /// Nothing is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one subject is that subject's evidence, never the whole answer.
-pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform) -> BTreeMap<Digest, Evidence> {
+pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform) -> Gathered {
     let candidates: Vec<Digest> = platform::candidates(index, host).map(|(entry, _)| entry.digest).collect();
     let inline = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
     if inline {
         let nothing = || Evidence::Read { list: None, artifacts: Vec::new() };
-        return candidates.into_iter().chain([index.digest]).map(|subject| (subject, nothing())).collect();
+        let evidence = candidates.into_iter().chain([index.digest]).map(|subject| (subject, nothing())).collect();
+        return Gathered { evidence, fresh: Some(INLINE_FRESH) };
     }
     let subjects = [index.digest].into_iter().chain(candidates);
-    side_by_side(subjects.map(|subject| async move { (subject, of_subject(repository, subject).await) }))
-        .await
-        .into_iter()
-        .collect()
+    let found =
+        side_by_side(subjects.map(|subject| async move { (subject, of_subject(repository, subject).await) })).await;
+    let mut gathered = Gathered { evidence: BTreeMap::new(), fresh: Some(Duration::MAX) };
+    for (subject, (evidence, fresh)) in found {
+        gathered.fresh = gathered.fresh.zip(fresh.filter(|_| all_read(&evidence))).map(|(one, other)| one.min(other));
+        gathered.evidence.insert(subject, evidence);
+    }
+    gathered
+}
+
+/// Whether nothing is missing that another try might bring.
+fn all_read(evidence: &Evidence) -> bool {
+    let read = |artifact: &Artifact| artifact.manifest.is_ok() && artifact.layers.values().all(Result::is_ok);
+    matches!(evidence, Evidence::Read { artifacts, .. } if artifacts.iter().all(read))
 }
 
 /// Runs futures side by side, at most [`AT_ONCE`] of them, and keeps their order.
@@ -48,18 +72,19 @@ async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
     stream::iter(futures).buffered(AT_ONCE).collect().await
 }
 
-async fn of_subject(repository: &Repository, subject: Digest) -> Evidence {
+async fn of_subject(repository: &Repository, subject: Digest) -> (Evidence, Option<Duration>) {
+    let unread = |why| (Evidence::Unread { why }, None);
     let referrers = match repository.referrers(&subject, &ARTIFACT_TYPES).await {
         Ok(referrers) => referrers,
-        Err(error) => return Evidence::Unread { why: format!("referrers of {subject}: {error}") },
+        Err(error) => return unread(format!("referrers of {subject}: {error}")),
     };
     let manifests = &referrers.manifests;
     if manifests.len() > MAX_ARTIFACTS {
-        let why = format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len());
-        return Evidence::Unread { why };
+        return unread(format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len()));
     }
     let artifacts = join_all(manifests.iter().map(|descriptor| artifact(repository, descriptor))).await;
-    Evidence::Read { list: referrers.list, artifacts: artifacts.into_iter().flatten().collect() }
+    let artifacts = artifacts.into_iter().flatten().collect();
+    (Evidence::Read { list: referrers.list, artifacts }, referrers.fresh)
 }
 
 /// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).

@@ -12,4 +12,4 @@
 
 pub mod gather;
 
-pub use gather::gather;
+pub use gather::{Gathered, gather};

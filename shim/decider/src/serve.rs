@@ -12,7 +12,7 @@ use bestfit_selector::decision::{Evidence, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
 
-use bestfit_decider::gather;
+use bestfit_decider::{Gathered, gather};
 
 /// The conversation ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +75,10 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
     let started = Instant::now();
     let parsed = Index::parse(&index).map_err(|error| error.to_string())?;
     let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host)).await;
-    let evidence = gathered.unwrap_or_else(|_| {
+    let Gathered { evidence, fresh } = gathered.unwrap_or_else(|_| {
         let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
-        parsed
-            .entries
-            .iter()
-            .map(|entry| entry.digest)
-            .chain([parsed.digest])
-            .map(|subject| (subject, unread()))
-            .collect()
+        let subjects = parsed.entries.iter().map(|entry| entry.digest).chain([parsed.digest]);
+        Gathered { evidence: subjects.map(|subject| (subject, unread())).collect(), fresh: None }
     });
     let gather_us = micros(started);
     let matching = Instant::now();
@@ -99,7 +94,7 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;
-    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching) })
+    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching), fresh })
 }
 
 fn micros(since: Instant) -> u64 {

@@ -53,16 +53,22 @@ impl Described {
 pub(crate) struct Bringer<'a> {
     /// containerd, under a lease.
     pub(crate) containerd: &'a Containerd,
+    /// How missing content is brought in; None where nothing may be written.
+    pub(crate) writing: Option<Writing<'a>>,
+}
+
+/// What it takes to bring content in.
+pub(crate) struct Writing<'a> {
     /// Where missing bytes come from.
     pub(crate) decider: &'a mut Decider,
-    /// Tells this worker's writes and snapshots from any other's; None where nothing may be written.
-    pub(crate) worker: Option<&'a str>,
+    /// Tells this worker's writes and snapshots from any other's.
+    pub(crate) worker: &'a str,
 }
 
 impl<'a> Bringer<'a> {
     /// The name to write under.
     pub(crate) fn writes(&self) -> Result<&'a str, BringError> {
-        self.worker.ok_or(BringError::Missing)
+        self.writing.as_ref().map(|writing| writing.worker).ok_or(BringError::Missing)
     }
 
     /// Reads manifest and config of an entry, fetching what is missing.
@@ -172,13 +178,14 @@ impl<'a> Bringer<'a> {
         if self.containerd.content_labels(&digest).await?.is_some() {
             return Ok(());
         }
-        let reference = format!("bestfit-{}-{digest}", self.writes()?);
+        let Some(Writing { decider, worker }) = &mut self.writing else { return Err(BringError::Missing) };
+        let reference = format!("bestfit-{worker}-{digest}");
         let fetch = |cause| BringError::Fetch { digest, cause };
-        self.decider.fetch(&Fetch { digest, size, manifest }).await.map_err(fetch)?;
+        decider.fetch(&Fetch { digest, size, manifest }).await.map_err(fetch)?;
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         let mut client = self.containerd.content_client();
         let write = client.write(self.containerd.wrap(ReceiverStream::new(receiver)));
-        let feed = feed(self.decider, sender, &reference, digest, size);
+        let feed = feed(decider, sender, &reference, digest, size);
         // Both sides run until both are done: a refused write ends the feed, because nobody takes its chunks.
         let (written, fed) = tokio::join!(async { finish(write.await).await }, feed);
         let outcome = match (fed, written) {

@@ -2,17 +2,15 @@
 //! step may end it; then the container runs as containerd made it, and the record says why. All that changes nothing may
 //! happen before the request comes, while the delegate still starts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Config, Location, Mode, PullDeadline};
 use bestfit_hostprobe::{HostRoot, host_platform, probe_with};
-use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
+use bestfit_selector::decision::{HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
-use bestfit_selector::platform::candidates;
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
 use bestfit_selector::schema::Schemas;
@@ -21,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::bundle::Bundle;
 use crate::containerd::Containerd;
-use crate::decider::Decider;
+use crate::decision::Decided;
 use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
@@ -142,13 +140,6 @@ struct Prepared {
     decided: Option<Decided>,
 }
 
-/// A decision, the process that made it and brings content, and the entry that needs no bringing.
-pub(crate) struct Decided {
-    pub(crate) decision: Decision,
-    pub(crate) decider: Decider,
-    pub(crate) ready: Option<swap::Ready>,
-}
-
 impl Create<'_> {
     async fn run(&mut self, relay: &mut Relay) -> Result<(), End> {
         let root = HostRoot::running();
@@ -174,10 +165,7 @@ impl Create<'_> {
         }
         let decided = match decided {
             Some(decided) => decided,
-            None => {
-                let decider = self.start_decider();
-                self.decided(&containerd, &subject, &mut probing, &host, decider).await?
-            }
+            None => self.decided(&containerd, &subject, probed(&mut probing).await?, &host).await?,
         };
         match decided.decision.outcome {
             Outcome::Default => Ok(()),
@@ -225,33 +213,13 @@ impl Create<'_> {
         }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
-        // It gets ready while containerd is asked; where there is nothing to decide, it ends with this value.
-        let decider = (self.mode == Mode::Select).then(|| self.start_decider());
         let subject = identify(&containerd, &self.call.id, self.bundle, host).await?;
         self.story.subject(&subject);
-        let decided = match decider {
-            Some(decider) => Some(self.decided(&containerd, &subject, probing, host, decider).await?),
-            None => None,
+        let decided = match self.mode {
+            Mode::Select => Some(self.decided(&containerd, &subject, probed(probing).await?, host).await?),
+            Mode::Off | Mode::Observe => None,
         };
         Ok(Prepared { containerd, subject, decided })
-    }
-
-    async fn decided(
-        &mut self,
-        containerd: &Containerd,
-        subject: &Subject,
-        probing: &mut JoinHandle<Facts>,
-        host: &HostPlatform,
-        decider: Result<Decider, End>,
-    ) -> Result<Decided, End> {
-        let facts = probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))?;
-        let mut decider = decider?;
-        let decision = self.decide(subject, facts, host.clone(), &mut decider).await?;
-        let ready = match (decision.outcome, self.mode) {
-            (Outcome::Swap, Mode::Select) => swap::ready_here(self, containerd, subject, &decision, &mut decider).await,
-            _ => None,
-        };
-        Ok(Decided { decision, decider, ready })
     }
 
     /// A worker for this very container died before: its snapshot may lie in a new directory once it is put back.
@@ -269,63 +237,6 @@ impl Create<'_> {
         }
     }
 
-    async fn decide(
-        &mut self,
-        subject: &Subject,
-        facts: Facts,
-        host: HostPlatform,
-        decider: &mut Decider,
-    ) -> Result<Decision, End> {
-        let deadline = self.within(self.config.selection.decision_deadline);
-        let turn = Instant::now();
-        let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
-        let started = Instant::now();
-        let left = deadline.saturating_sub(turn.elapsed()).max(Duration::from_millis(100));
-        let ask = self.ask(subject, facts, host, left);
-        // The decider keeps the deadline itself; this one is for a decider that does not.
-        let asked =
-            tokio::time::timeout(left + Duration::from_millis(500), decider.ask(&ask, &subject.index_bytes)).await;
-        let answer = match asked {
-            Ok(answer) => answer.map_err(|error| End::Failed(error.to_string()))?,
-            Err(_) => {
-                decider.kill().await;
-                return Err(End::Failed(format!("no decision within {left:?}")));
-            }
-        };
-        self.story.answered(&answer, started.elapsed());
-        self.story.asked = Some(ask);
-        check(subject, &answer.decision).map_err(End::Failed)?;
-        Ok(answer.decision)
-    }
-
-    fn start_decider(&self) -> Result<Decider, End> {
-        let cache =
-            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
-        Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
-            .map_err(|error| End::Failed(error.to_string()))
-    }
-
-    fn ask(&self, subject: &Subject, facts: Facts, host: HostPlatform, deadline: Duration) -> Ask {
-        let registries = &self.config.registries;
-        Ask {
-            reference: subject.reference.clone(),
-            facts,
-            policy: self.config.selection.policy.clone(),
-            schemas: self.config.schemas.files.clone(),
-            host,
-            default: Some(subject.default.digest),
-            now: unix_now(),
-            deadline,
-            registries: RegistryAccess {
-                hosts_dir: registries.hosts_dir.clone(),
-                plain_http: registries.plain_http.clone(),
-                docker_config: registries.docker_config.as_deref().and_then(read_docker_config),
-                referrers_lifetime: self.config.selection.referrers_lifetime,
-                cache_max_bytes: self.config.cache.max_bytes,
-            },
-        }
-    }
-
     /// The time a step may take: its own limit, and what the client's deadline leaves once it is known.
     pub(crate) fn within(&self, limit: Duration) -> Duration {
         before(self.deadline, limit)
@@ -337,21 +248,6 @@ impl Create<'_> {
             PullDeadline::After(limit) => self.within(limit),
             PullDeadline::Wait => self.within(Duration::from_secs(3600)),
         }
-    }
-
-    /// The decider's own directory: only its uid can walk it.
-    fn cache(&self) -> std::io::Result<PathBuf> {
-        use std::os::unix::fs::{DirBuilderExt, chown};
-        let dir = self.config.cache.dir.join("registry");
-        if !dir.exists() {
-            std::fs::create_dir_all(&self.config.cache.dir)?;
-            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        chown(&dir, Some(self.config.decider.uid), Some(self.config.decider.gid))?;
-        Ok(dir)
     }
 
     /// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`.
@@ -371,42 +267,16 @@ impl Create<'_> {
     }
 }
 
+/// The facts, once they are read.
+async fn probed(probing: &mut JoinHandle<Facts>) -> Result<Facts, End> {
+    probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))
+}
+
 /// The shorter of a limit and what a deadline leaves: two seconds are for the delegate, after which the relay gives up, and
 /// two more to put things back.
 fn before(deadline: Option<Instant>, limit: Duration) -> Duration {
     let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
     deadline.map_or(limit, |deadline| left(deadline).saturating_sub(Duration::from_secs(4)).min(limit))
-}
-
-/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, and the default
-/// must be the one that was proven.
-fn check(subject: &Subject, decision: &Decision) -> Result<(), String> {
-    for digest in &decision.preferred {
-        let mut candidates = candidates(&subject.index, &decision.inputs.host);
-        if !candidates.any(|(entry, _)| entry.digest == *digest) || *digest == subject.default.digest {
-            return Err(format!(
-                "the decider preferred {digest}, which is no other entry of index {}",
-                subject.index_digest
-            ));
-        }
-    }
-    match decision.outcome {
-        Outcome::Swap if decision.preferred.is_empty() => {
-            Err("the decider asked for a swap and named no entry".to_owned())
-        }
-        _ if decision.inputs.index != subject.index_digest => {
-            Err("the decider answered about another index".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn read_docker_config(path: &Path) -> Option<Vec<u8>> {
-    let meta = std::fs::metadata(path).ok()?;
-    if meta.len() > 1 << 20 {
-        return None;
-    }
-    std::fs::read(path).ok()
 }
 
 /// Seconds since 1970.

@@ -42,7 +42,7 @@ impl Decider {
     /// Starts the decider that lies beside this program. It gives up its rights before it reads a byte, and has no directory
     /// but `cache`.
     pub(crate) fn start(cache: &Path, uid: u32, gid: u32) -> Result<Self, DeciderError> {
-        let program = beside_this_program("bestfit-decider");
+        let program = program();
         let start = Command::new(&program)
             .args(["--uid", &uid.to_string(), "--gid", &gid.to_string()])
             .current_dir(cache)
@@ -120,7 +120,9 @@ fn said(bytes: &[u8]) -> DeciderError {
     DeciderError::Said(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
-fn beside_this_program(name: &str) -> PathBuf {
+/// The decider: beside this program, else in the directory of the package.
+pub(crate) fn program() -> PathBuf {
+    let name = "bestfit-decider";
     let here = std::env::current_exe().ok().and_then(|path| path.parent().map(|dir| dir.join(name)));
     here.filter(|path| path.exists()).unwrap_or_else(|| Path::new("/usr/libexec/bestfit").join(name))
 }

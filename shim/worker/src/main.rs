@@ -1,7 +1,8 @@
 //! `bestfit-worker`: started by the relay for one create, privileged, short-lived; the only user of containerd's API.
 //!
 //! ```text
-//! relay ─▶ create ─▶ subject ─▶ decider (another process) ─▶ swap: content, plan, users, rebase ─▶ relay
+//! relay ─▶ create ─▶ subject ─▶ decision: remembered, else decider (another process)
+//!                                 └─▶ swap: content, plan, users, rebase ─▶ relay
 //!                                                              └─▶ record, log
 //! ```
 //!
@@ -9,6 +10,7 @@
 //! - [`subject`]: may this container be touched at all; [`mounts`], [`bundle`], [`image`]: what it reads for that
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
+//! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold
 //! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now
 #![forbid(unsafe_code)]
 
@@ -18,6 +20,7 @@ mod containerd;
 mod content;
 mod create;
 mod decider;
+mod decision;
 mod image;
 mod list;
 mod log;
@@ -26,6 +29,7 @@ mod plan;
 mod rebase;
 mod record;
 mod relay;
+mod remember;
 mod request;
 mod subject;
 mod swap;

@@ -53,6 +53,14 @@ impl Story {
         self.timing("decider", waited);
     }
 
+    /// A decision that was made before, and still holds.
+    pub(crate) fn recalled(&mut self, answer: &Answer, took: Duration) {
+        self.record.decision = Some(answer.decision.clone());
+        self.record.requests = Some(0);
+        self.record.remembered = true;
+        self.timing("recall", took);
+    }
+
     pub(crate) fn timing(&mut self, stage: &str, took: Duration) {
         self.record.timings.insert(stage.to_owned(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }

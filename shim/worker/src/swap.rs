@@ -12,9 +12,10 @@ use prost_types::Any;
 use serde_json::Value;
 
 use crate::containerd::{ApiError, Containerd};
-use crate::content::{BringError, Bringer, Described};
-use crate::create::{Create, Decided, End};
+use crate::content::{BringError, Bringer, Described, Writing};
+use crate::create::{Create, End};
 use crate::decider::Decider;
+use crate::decision::{Content, Decided};
 use crate::image::ProcessConfig;
 use crate::log::{self, Priority};
 use crate::mounts;
@@ -45,10 +46,9 @@ pub(crate) async fn ready_here(
     containerd: &Containerd,
     subject: &Subject,
     decision: &Decision,
-    decider: &mut Decider,
 ) -> Option<Ready> {
     let bringing = Instant::now();
-    let mut bringer = Bringer { containerd, decider, worker: None };
+    let mut bringer = Bringer { containerd, writing: None };
     let ready = find(create, &mut bringer, subject, decision).await.ok().flatten()?;
     create.story.timing("bring", bringing.elapsed());
     Some(ready)
@@ -62,10 +62,12 @@ pub(crate) async fn swap(
     subject: &Subject,
     decided: Decided,
 ) -> Result<(), End> {
-    let Decided { decision, mut decider, ready } = decided;
-    if let Some(ready) = ready {
-        return apply(create, relay, containerd, subject, ready, String::new()).await;
-    }
+    let Decided { decision, content } = decided;
+    let mut decider = match content {
+        Content::Here(ready) => return apply(create, relay, containerd, subject, *ready, String::new()).await,
+        Content::From(Some(decider)) => decider,
+        Content::From(None) => return Err(End::Failed("nobody was asked for the content".to_owned())),
+    };
     let worker = format!("{}-{}", create.call.id, std::process::id());
     let lease = lease_name(&worker);
     let expires = humantime::format_rfc3339_seconds(SystemTime::now() + LEASE).to_string();
@@ -98,7 +100,7 @@ async fn bring(
             format!("another worker was still bringing the content in after {within:?}"),
         ));
     };
-    let mut bringer = Bringer { containerd: leased, decider, worker: Some(worker) };
+    let mut bringer = Bringer { containerd: leased, writing: Some(Writing { decider, worker }) };
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
         let found = tokio::select! {

@@ -1,0 +1,195 @@
+//! Owns getting the decision: the one that is remembered, else the decider's, which is not believed before it is checked; and
+//! where the content of what it prefers comes from.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bestfit_config::Mode;
+use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
+use bestfit_selector::exchange::{Ask, RegistryAccess};
+use bestfit_selector::facts::Facts;
+use bestfit_selector::platform::candidates;
+
+use crate::containerd::Containerd;
+use crate::create::{Create, End, unix_now};
+use crate::decider::{self, Decider};
+use crate::log::{self, Priority};
+use crate::remember::Remembered;
+use crate::subject::Subject;
+use crate::swap;
+
+/// A decision, and where what it prefers comes from.
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    pub(crate) content: Content,
+}
+
+/// Where the content of a preferred entry is.
+pub(crate) enum Content {
+    /// On this node, all of it.
+    Here(Box<swap::Ready>),
+    /// Where the decider gets it, or where nobody needs it.
+    From(Option<Box<Decider>>),
+}
+
+impl Create<'_> {
+    /// Recalls the decision, or makes it: once per question and node, while others wait for it.
+    pub(crate) async fn decided(
+        &mut self,
+        containerd: &Containerd,
+        subject: &Subject,
+        facts: Facts,
+        host: &HostPlatform,
+    ) -> Result<Decided, End> {
+        let started = Instant::now();
+        let deadline = self.within(self.config.selection.decision_deadline);
+        let mut ask = self.ask(subject, facts, host.clone(), deadline);
+        let program = decider::program();
+        let remembered = Remembered::of(&self.config.state, &ask, &subject.index_digest, &program)
+            .map_err(|error| End::Failed(format!("{}: {error}", program.display())))?;
+        if let Some(decided) = self.recalled(containerd, subject, &remembered, started).await {
+            self.story.asked = Some(ask);
+            return Ok(decided);
+        }
+        let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
+        if let Some(decided) = self.recalled(containerd, subject, &remembered, started).await {
+            self.story.asked = Some(ask);
+            return Ok(decided);
+        }
+        ask.deadline = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
+        let mut decider = self.start_decider()?;
+        let decision = self.decide(subject, &ask, &mut decider, &remembered).await;
+        self.story.asked = Some(ask);
+        let decision = decision?;
+        let content = match self.here(containerd, subject, &decision).await {
+            Some(ready) => Content::Here(Box::new(ready)),
+            None => Content::From(Some(Box::new(decider))),
+        };
+        Ok(Decided { decision, content })
+    }
+
+    /// The decision that was made before, if it holds and nothing has to be fetched for it.
+    async fn recalled(
+        &mut self,
+        containerd: &Containerd,
+        subject: &Subject,
+        remembered: &Remembered,
+        started: Instant,
+    ) -> Option<Decided> {
+        let answer = remembered.recall(unix_now())?;
+        check(subject, &answer.decision).ok()?;
+        let content = match self.here(containerd, subject, &answer.decision).await {
+            Some(ready) => Content::Here(Box::new(ready)),
+            None if answer.decision.outcome == Outcome::Swap && self.mode == Mode::Select => return None,
+            None => Content::From(None),
+        };
+        self.story.recalled(&answer, started.elapsed());
+        Some(Decided { decision: answer.decision, content })
+    }
+
+    async fn here(&mut self, containerd: &Containerd, subject: &Subject, decision: &Decision) -> Option<swap::Ready> {
+        match (decision.outcome, self.mode) {
+            (Outcome::Swap, Mode::Select) => swap::ready_here(self, containerd, subject, decision).await,
+            _ => None,
+        }
+    }
+
+    async fn decide(
+        &mut self,
+        subject: &Subject,
+        ask: &Ask,
+        decider: &mut Decider,
+        remembered: &Remembered,
+    ) -> Result<Decision, End> {
+        let started = Instant::now();
+        // The decider keeps the deadline itself; this one is for a decider that does not.
+        let limit = ask.deadline + Duration::from_millis(500);
+        let answer = match tokio::time::timeout(limit, decider.ask(ask, &subject.index_bytes)).await {
+            Ok(answer) => answer.map_err(|error| End::Failed(error.to_string()))?,
+            Err(_) => {
+                decider.kill().await;
+                return Err(End::Failed(format!("no decision within {:?}", ask.deadline)));
+            }
+        };
+        self.story.answered(&answer, started.elapsed());
+        check(subject, &answer.decision).map_err(End::Failed)?;
+        if let Err(error) = remembered.keep(&answer, ask.now) {
+            log::say(&format!("{}: {error}", self.config.state.display()), Priority::Warning, None);
+        }
+        Ok(answer.decision)
+    }
+
+    fn start_decider(&self) -> Result<Decider, End> {
+        let cache =
+            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
+        Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
+            .map_err(|error| End::Failed(error.to_string()))
+    }
+
+    fn ask(&self, subject: &Subject, facts: Facts, host: HostPlatform, deadline: Duration) -> Ask {
+        let registries = &self.config.registries;
+        Ask {
+            reference: subject.reference.clone(),
+            facts,
+            policy: self.config.selection.policy.clone(),
+            schemas: self.config.schemas.files.clone(),
+            host,
+            default: Some(subject.default.digest),
+            now: unix_now(),
+            deadline,
+            registries: RegistryAccess {
+                hosts_dir: registries.hosts_dir.clone(),
+                plain_http: registries.plain_http.clone(),
+                docker_config: registries.docker_config.as_deref().and_then(read_docker_config),
+                referrers_lifetime: self.config.selection.referrers_lifetime,
+                cache_max_bytes: self.config.cache.max_bytes,
+            },
+        }
+    }
+
+    /// The decider's own directory: only its uid can walk it.
+    fn cache(&self) -> std::io::Result<PathBuf> {
+        use std::os::unix::fs::{DirBuilderExt, chown};
+        let dir = self.config.cache.dir.join("registry");
+        if !dir.exists() {
+            std::fs::create_dir_all(&self.config.cache.dir)?;
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        chown(&dir, Some(self.config.decider.uid), Some(self.config.decider.gid))?;
+        Ok(dir)
+    }
+}
+
+/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, and the default
+/// must be the one that was proven.
+fn check(subject: &Subject, decision: &Decision) -> Result<(), String> {
+    for digest in &decision.preferred {
+        let mut candidates = candidates(&subject.index, &decision.inputs.host);
+        if !candidates.any(|(entry, _)| entry.digest == *digest) || *digest == subject.default.digest {
+            return Err(format!(
+                "the decider preferred {digest}, which is no other entry of index {}",
+                subject.index_digest
+            ));
+        }
+    }
+    match decision.outcome {
+        Outcome::Swap if decision.preferred.is_empty() => {
+            Err("the decider asked for a swap and named no entry".to_owned())
+        }
+        _ if decision.inputs.index != subject.index_digest => {
+            Err("the decider answered about another index".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_docker_config(path: &Path) -> Option<Vec<u8>> {
+    let meta = std::fs::metadata(path).ok()?;
+    if meta.len() > 1 << 20 {
+        return None;
+    }
+    std::fs::read(path).ok()
+}

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use crate::compiled::Atom;
 use crate::decision::Answer;
 use crate::facts::{Fact, Facts, State, Value};
-use crate::schema::{Assertion, Schemas};
+use crate::schema::{Assertion, Group, Schemas};
 use crate::target;
 use crate::value::{Comparison, Depth, Scalar};
 
@@ -78,32 +79,48 @@ impl<'a> Host<'a> {
         self.group(group)?.get(key)
     }
 
-    /// Adds what follows from known facts, where nothing is known otherwise. A chain of n edges takes at most n rounds.
+    /// Adds what follows from known facts, where nothing is known otherwise. What follows from a consequence follows even
+    /// where the host says something else about that consequence: to know more never takes away what was known.
     fn derive(&mut self) {
-        for schema in self.schemas.groups() {
-            for _ in &schema.implications {
-                let mut added = false;
-                for edge in &schema.implications {
-                    let value: Value = match (&edge.then.value, edge.conflict) {
-                        (None, conflict) => (!conflict).into(),
-                        (Some(value), false) => value.as_str().into(),
-                        // "Not this value" is no value.
-                        (Some(_), true) => continue,
-                    };
-                    if !self.holds(&schema.id, &edge.when) || self.is_told(&schema.id, &edge.then.key) {
-                        continue;
-                    }
-                    let source = self.fact(&schema.id, &edge.when.key).map(|fact| fact.source.clone());
-                    let fact = Fact::known(value, source.unwrap_or_default());
+        for schema in self.schemas.groups().filter(|schema| !schema.implications.is_empty()) {
+            for (key, (value, source)) in self.consequences(schema) {
+                if !self.is_told(&schema.id, key) {
                     let keys = self.groups.entry(&schema.id).or_default();
-                    keys.keys.insert(&edge.then.key, Cow::Owned(fact));
-                    added = true;
-                }
-                if !added {
-                    break;
+                    keys.keys.insert(key, Cow::Owned(Fact::known(value, source)));
                 }
             }
         }
+    }
+
+    /// What follows by the edges of a schema, by key, with the source of what it follows from. A chain of n edges takes at
+    /// most n rounds; of two edges that contradict each other the first counts.
+    fn consequences(&self, schema: &'a Group) -> BTreeMap<&'a str, (Value, String)> {
+        let mut found: BTreeMap<&'a str, (Value, String)> = BTreeMap::new();
+        for _ in &schema.implications {
+            let before = found.len();
+            for edge in &schema.implications {
+                let value: Value = match (&edge.then.value, edge.conflict) {
+                    (None, conflict) => (!conflict).into(),
+                    (Some(value), false) => value.as_str().into(),
+                    // "Not this value" is no value.
+                    (Some(_), true) => continue,
+                };
+                let wanted = edge.when.value.as_deref().unwrap_or("true");
+                let followed = found.get(edge.when.key.as_str()).filter(|(value, _)| value.to_string() == wanted);
+                let source = match followed {
+                    Some((_, source)) => source.clone(),
+                    None if self.holds(&schema.id, &edge.when) => {
+                        self.fact(&schema.id, &edge.when.key).map(|fact| fact.source.clone()).unwrap_or_default()
+                    }
+                    None => continue,
+                };
+                found.entry(&edge.then.key).or_insert((value, source));
+            }
+            if found.len() == before {
+                break;
+            }
+        }
+        found
     }
 
     fn is_told(&self, group: &str, key: &str) -> bool {

@@ -58,6 +58,13 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
         let depth = graph.generic(wanted).map_or(0, |generic| generic.depth);
         return Comparison::satisfied(format!("this host is {host} and has all its features"), [depth, 0, 0, 0]);
     }
+    // Whether it has all the features was not seen: that is no "no".
+    if let Some(State::Unknown { why }) = facts.get(GROUP, CANDIDATES).map(|fact| &fact.state)
+        && graph.family(target) == graph.family(wanted)
+    {
+        let text = format!("this host is {host}; whether it has all its features cannot be seen: {why}");
+        return Comparison::new(Answer::Unknown, text);
+    }
     Comparison::new(Answer::False, format!("this host is {host}{}", why_not(graph, facts, target, wanted)))
 }
 
@@ -120,5 +127,18 @@ mod tests {
         }
         assert_eq!(answer(&new, "zen7", "zen5").0, Answer::True);
         assert_eq!(answer(&new, "zen5", "zen7"), (Answer::False, "this host is zen5".to_owned()));
+    }
+
+    #[test]
+    fn features_that_could_not_be_seen_are_no_no() {
+        let graph = Microarchitectures::builtin();
+        let mut facts = Facts::default();
+        facts.set(GROUP, TARGET, Fact::known("zen3", "/proc/cpuinfo"));
+        facts.set(GROUP, CANDIDATES, Fact::unknown("EACCES", "/proc/cpuinfo"));
+        let ask = |name: &str| {
+            let state = facts.get(GROUP, TARGET).map(|fact| &fact.state);
+            compare(graph, &facts, &[Scalar::Text(name.to_owned())], state).answer
+        };
+        assert_eq!([ask("zen2"), ask("zen4"), ask("neoverse_v2")], [Answer::True, Answer::Unknown, Answer::False]);
     }
 }

@@ -18,8 +18,10 @@ use crate::microarch::{self, MicroarchError, Microarchitectures};
 /// All schemas, or every error of every file.
 pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schemas, SchemaErrors> {
     let mut merge = Merge::default();
-    let (data, site): (Vec<&SchemaFile>, Vec<&SchemaFile>) =
+    let (mut data, mut site): (Vec<&SchemaFile>, Vec<&SchemaFile>) =
         site.iter().partition(|file| microarch::is_file(&file.name));
+    // Of two files that say the same the last one by name holds, in whatever order they were handed over.
+    [&mut data, &mut site].into_iter().for_each(|files| files.sort_by_key(|file| &file.name));
     // What a `dag` key means depends on them.
     let targets = merge.targets(&data);
     let mut hashed = targets.digest().to_string();

@@ -68,6 +68,21 @@ fn a_site_may_tighten_and_extend() {
 }
 
 #[test]
+fn the_order_of_the_files_is_that_of_their_names() {
+    let named = |name: &str, weight: u32| {
+        let text = site(&format!(r#""memory-numa": {{"metadata": {{"weight": {weight}}}}}"#)).text;
+        SchemaFile { name: name.into(), text }
+    };
+    let (first, last) = (named("a.json", 40), named("b.json", 60));
+    let straight = Schemas::with(&[first.clone(), last.clone()]).unwrap();
+    let turned = Schemas::with(&[last, first]).unwrap();
+    assert_eq!(straight.digest(), turned.digest());
+    for schemas in [straight, turned] {
+        assert_eq!(schemas.group("nfd").unwrap().key("memory-numa").unwrap().1.weight, 60);
+    }
+}
+
+#[test]
 fn a_site_weakens_only_where_it_says_so() {
     let weak = r#""memory-numa": {"metadata": {"level": "preferred", "role": "info"}}"#;
     assert_eq!(

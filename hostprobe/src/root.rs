@@ -2,7 +2,7 @@
 //! (value, not there, could not look) of each. It knows no fact.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -112,6 +112,17 @@ impl HostRoot {
         }
     }
 
+    /// Up to `length` bytes (at most [`FILE_LIMIT`]) of the file at `path`, from the byte `offset` on; fewer where it ends.
+    pub(crate) fn part(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
+        let failed = |error: std::io::Error| ReadError::Failed(path.to_owned(), errno_of(&error));
+        let mut file = self.file(path)?;
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let length = length.min(FILE_LIMIT);
+        let mut bytes = Vec::with_capacity(length);
+        file.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
     /// The sorted names in the directory at `path`, at most [`ENTRY_LIMIT`]: more is an error, never cut.
     pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, ReadError> {
         let failed = |errno| missing_or_failed(path, errno);
@@ -176,6 +187,14 @@ impl HostRoot {
     /// The trimmed text of `path`, with the witness rule of [`HostRoot::seen`].
     pub(crate) fn seen_line(&self, path: &str, witness: &str) -> Seen<String> {
         self.seen(self.text(path), witness).map(|text| text.trim().to_owned())
+    }
+
+    /// The whole number in `path`, with the witness rule of [`HostRoot::seen`].
+    pub(crate) fn seen_number(&self, path: &str, witness: &str) -> Seen<i64> {
+        self.seen_line(path, witness).and_then(|text| match text.parse() {
+            Ok(number) => Seen::Known(number),
+            Err(_) => Seen::Unknown(format!("{path}: not a number: {text:?}")),
+        })
     }
 
     /// The trimmed text of a device's attribute: none where there is no such file, or where the device has no value for it

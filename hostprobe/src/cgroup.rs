@@ -1,4 +1,6 @@
-//! Owns the version of the control groups that containers get.
+//! Owns the version of the control groups that containers get, and the controllers.
+
+use std::collections::BTreeSet;
 
 use bestfit_selector::facts::Facts;
 
@@ -8,12 +10,36 @@ use crate::seen::Seen;
 
 /// Only the root of the unified hierarchy has this file; in hybrid mode it lies one folder deeper.
 const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
+/// The controllers of version 1.
+const SUBSYSTEMS: &str = "/proc/cgroups";
 /// The init process sees the host's mounts; this process may not.
 const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     let (version, source) = version(root);
+    let (controllers, place) = controllers(root, &version);
+    facts.set(HOST, "cgroup.controllers", controllers.fact(place));
     facts.set(HOST, "cgroup.version", version.fact(source));
+}
+
+/// The controllers that the kernel offers; which of them a container is given is its runtime's affair.
+fn controllers(root: &HostRoot, version: &Seen<i64>) -> (Seen<BTreeSet<String>>, &'static str) {
+    match version {
+        Seen::Known(2) => {
+            let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
+            (Seen::of(root.text(CONTROLLERS)).map(words), CONTROLLERS)
+        }
+        Seen::Known(_) => (Seen::of(root.text(SUBSYSTEMS)).map(|text| enabled(&text)), SUBSYSTEMS),
+        Seen::Absent => (Seen::Absent, SUBSYSTEMS),
+        Seen::Unknown(why) => (Seen::Unknown(why.clone()), SUBSYSTEMS),
+    }
+}
+
+/// The enabled ones among the lines of `/proc/cgroups`: name, hierarchy, number of groups, enabled (cgroups(7)).
+fn enabled(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words.filter(|words| words.get(3) == Some(&"1")).map(|words| words[0].to_owned()).collect()
 }
 
 fn version(root: &HostRoot) -> (Seen<i64>, &'static str) {
@@ -56,6 +82,13 @@ mod tests {
     const HYBRID: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
                           32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
                           41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn enabled_controllers_count() {
+        let text =
+            "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t2\t1\t1\nmemory\t0\t1\t0\npids\t3\t9\t1\nbroken 1\n";
+        assert_eq!(enabled(text).into_iter().collect::<Vec<_>>(), ["cpu", "pids"]);
+    }
 
     #[test]
     fn the_top_decides() {

@@ -1,4 +1,13 @@
 //! Owns the kernel's version, whether SELinux enforces, and whether there is KVM.
+//!
+//! - [`filesystems`]: file systems, and modules that could be loaded
+//! - [`confinement`], [`landlock`]: what programs may do, and confine themselves with
+//! - [`machine`]: guest or bare metal, KVM, devices for shared memory
+
+mod confinement;
+mod filesystems;
+mod landlock;
+mod machine;
 
 use bestfit_selector::facts::Facts;
 
@@ -8,6 +17,8 @@ use crate::{HOST, NFD, kconfig, modules};
 
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
 const ENFORCE: &str = "/sys/fs/selinux/enforce";
+/// A device that is there wherever devices are.
+const DEVICES: &str = "/dev/null";
 const KVM: &str = "/sys/devices/virtual/misc/kvm";
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
@@ -21,12 +32,18 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
         version => Seen::Known(version.to_owned()),
     });
     facts.set(HOST, "kernel.version", version.fact(RELEASE));
+    let suffix =
+        release.as_ref().and_then(|release| suffix(release).map_or(Seen::Absent, |word| Seen::Known(word.to_owned())));
+    facts.set(HOST, "kernel.suffix", suffix.fact(RELEASE));
     facts.set(HOST, "kernel.release", release.as_ref().map(|release| release.clone()).fact(RELEASE));
 
     set_version(&release, facts);
     modules::probe(root, &release, facts);
     kconfig::probe(root, &release, facts);
     set_switches(root, facts);
+    filesystems::probe(root, &release, facts);
+    confinement::probe(root, facts);
+    machine::probe(root, facts);
 }
 
 fn set_version(release: &Seen<String>, facts: &mut Facts) {
@@ -77,6 +94,15 @@ fn numeric_prefix(release: &str) -> &str {
     &release[..end]
 }
 
+/// What the vendor put behind the version: `el9_4` of `5.14.0-427.13.1.el9_4.x86_64`, `amd64` of `6.1.0-28-amd64`. The last
+/// word that has a letter, the machine's name aside.
+fn suffix(release: &str) -> Option<&str> {
+    const MACHINES: [&str; 6] = ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686"];
+    let rest = release.get(numeric_prefix(release).len()..)?;
+    let mut words = rest.split(['.', '-', '+']);
+    words.rfind(|word| word.contains(|char: char| char.is_ascii_alphabetic()) && !MACHINES.contains(word))
+}
+
 /// NFD's label text: what a label cannot hold becomes `_`, and no separator stands at either end.
 fn nfd_full(release: &str) -> String {
     let label = release.replace(|char: char| !char.is_ascii_alphanumeric() && !"-_.".contains(char), "_");
@@ -118,6 +144,22 @@ mod tests {
             assert_eq!(numeric_prefix(release), version, "{release}");
             let found = nfd_parts(release);
             assert_eq!(found, parts.map(|parts| parts.map(str::to_owned)), "{release}");
+        }
+    }
+
+    #[test]
+    fn vendors_words_stand_apart() {
+        let cases = [
+            ("5.14.0-427.13.1.el9_4.x86_64", Some("el9_4")),
+            ("6.1.0-28-amd64", Some("amd64")),
+            ("6.8.0-1021-aws", Some("aws")),
+            ("6.9rc1", Some("rc1")),
+            ("6.18.44", None),
+            ("5.14.0-1.x86_64", None),
+            ("", None),
+        ];
+        for (release, expected) in cases {
+            assert_eq!(suffix(release), expected, "{release}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! - [`cpu`]: CPUID flags, `/proc/cpuinfo`, x86-64 level, archspec target, topology
 //! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
 //!   the system and the firmware say about themselves
+//! - [`userspace`]: C library, MPI, PMI, systemd
 //! - [`pci`], [`usb`], [`network`], [`storage`]: devices
 //! - [`local`]: the features that a site's own programs left in files for NFD
 //! - [`feature`]: how an answer becomes one of NFD's features; [`labels`]: the labels that NFD makes of them
@@ -38,6 +39,7 @@ mod seen;
 mod storage;
 mod system;
 mod usb;
+mod userspace;
 
 use bestfit_selector::facts::Facts;
 use bestfit_selector::microarch::Microarchitectures;
@@ -75,6 +77,7 @@ pub fn probe_with(root: &HostRoot, targets: &Microarchitectures) -> Facts {
     storage::probe(root, &mut facts);
     usb::probe(root, &mut facts);
     system::probe(root, &mut facts);
+    userspace::probe(root, &info, &mut facts);
     // Last: what a site's own programs say goes before what NFD finds out itself.
     local::probe(root, &mut facts);
     facts

@@ -1,10 +1,12 @@
 //! Owns memory: page size, total, NUMA nodes, swap, and non-volatile DIMMs.
 
-use bestfit_selector::facts::Facts;
-use bestfit_selector::features::Features;
+use std::collections::BTreeSet;
+
+use bestfit_selector::facts::{Fact, Facts};
 
 use crate::auxv::{self, Auxv};
 use crate::cpu::cpuinfo::{self, CpuInfo};
+use crate::cpu::topology;
 use crate::feature;
 use crate::root::HostRoot;
 use crate::seen::Seen;
@@ -15,6 +17,9 @@ const NODES: &str = "/sys/bus/node/devices";
 const SWAPS: &str = "/proc/swaps";
 const NV_DEVICES: &str = "/sys/bus/nd/devices";
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
+const HUGE_FAMILY: &str = "hugepages.*";
+const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+const NODE: &str = "/sys/devices/system/node";
 const SMAPS: &str = "/proc/self/smaps";
 
 const GIB: i64 = 1 << 30;
@@ -36,7 +41,9 @@ pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>, fa
     numa(root, facts);
     swap(root, facts);
     nv(root, facts);
-    huge_pages(root, &mut facts.features);
+    huge_pages(root, facts);
+    transparent_huge_pages(root, facts);
+    far_nodes(root, facts);
 }
 
 fn numa(root: &HostRoot, facts: &mut Facts) {
@@ -85,13 +92,17 @@ fn nv(root: &HostRoot, facts: &mut Facts) {
 }
 
 /// How many pages of each huge size are reserved. A size whose number cannot be read leaves open whether any is.
-fn huge_pages(root: &HostRoot, features: &mut Features) {
+fn huge_pages(root: &HostRoot, facts: &mut Facts) {
     const FEATURE: &str = "memory.hugepages";
     let names = match root.seen(root.names(HUGE_PAGES), "/sys/kernel") {
         Seen::Known(names) => names,
         Seen::Absent => Vec::new(),
-        Seen::Unknown(why) => return features.set_unknown(FEATURE, why),
+        Seen::Unknown(why) => {
+            facts.set(HOST, HUGE_FAMILY, Fact::unknown(&why, HUGE_PAGES));
+            return facts.features.set_unknown(FEATURE, why);
+        }
     };
+    facts.set(HOST, HUGE_FAMILY, Fact::absent(HUGE_PAGES));
     let mut enabled = Seen::Known(false);
     for name in names {
         let size = name.strip_prefix("hugepages-").and_then(|size| size.strip_suffix("kB"));
@@ -103,10 +114,42 @@ fn huge_pages(root: &HostRoot, features: &mut Features) {
             Seen::Unknown(why) if enabled == Seen::Known(false) => enabled = Seen::Unknown(why.clone()),
             _ => {}
         }
-        feature::attribute(features, FEATURE, &format!("hugepages-{}", quantity(kibibytes)), &count);
+        let size = quantity(kibibytes);
+        feature::attribute(&mut facts.features, FEATURE, &format!("hugepages-{size}"), &count);
+        let total = count.and_then(|count| match count.parse::<i64>() {
+            Ok(count) => Seen::Known(count),
+            Err(_) => Seen::Unknown(format!("{path}: not a number: {count:?}")),
+        });
+        facts.set(HOST, format!("hugepages.{size}.total"), total.fact(path));
     }
-    feature::open(features, FEATURE);
-    feature::attribute(features, FEATURE, "enabled", &enabled);
+    feature::open(&mut facts.features, FEATURE);
+    feature::attribute(&mut facts.features, FEATURE, "enabled", &enabled);
+}
+
+/// The word in brackets of `always [madvise] never`.
+fn transparent_huge_pages(root: &HostRoot, facts: &mut Facts) {
+    let chosen = root.seen_line(TRANSPARENT, "/sys/kernel").and_then(|text| {
+        let word = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+        word.map_or_else(
+            || Seen::Unknown(format!("{TRANSPARENT}: no word in brackets")),
+            |(word, _)| Seen::Known(word.to_owned()),
+        )
+    });
+    facts.set(HOST, "thp", chosen.fact(TRANSPARENT));
+}
+
+/// How many nodes have memory and no processors: memory of high bandwidth, or behind CXL.
+fn far_nodes(root: &HostRoot, facts: &mut Facts) {
+    let list = |name: &str| {
+        let path = format!("{NODE}/{name}");
+        root.seen_line(&path, "/sys/devices/system").and_then(|text| match topology::processors(&text) {
+            _ if text.is_empty() => Seen::Known(BTreeSet::new()),
+            Some(nodes) => Seen::Known(nodes),
+            None => Seen::Unknown(format!("{path}: not a list of nodes: {text:?}")),
+        })
+    };
+    let far = list("has_memory").and_then(|memory| list("has_cpu").map(|cpu| memory.difference(&cpu).count() as i64));
+    facts.set(HOST, "numa.hbm", far.fact(format!("{NODE}/has_memory")));
 }
 
 /// Kibibytes as Kubernetes writes the quantity: in the largest unit of which they are a whole number.

@@ -2,6 +2,7 @@
 //! control.
 
 mod archspec_cpuid;
+mod caches;
 pub mod cpuid;
 pub mod cpuinfo;
 mod flags;
@@ -13,7 +14,7 @@ mod nfd_flags;
 mod resources;
 mod security;
 mod target;
-mod topology;
+pub(crate) mod topology;
 mod x86;
 
 use std::collections::BTreeSet;
@@ -46,6 +47,8 @@ pub(crate) fn probe(
     facts: &mut Facts,
 ) {
     let has_pstate = topology::probe(root, facts);
+    caches::probe(root, facts);
+    caches::set_vector_length(root, facts);
     let by_instruction = root.is_running()
         && with_instruction(|cpuid| {
             let processor = Processor::new(cpuid);

@@ -160,8 +160,8 @@ fn cstate(root: &HostRoot, facts: &mut Facts) {
 /// The most processors that a list may name: Linux has no more on any architecture.
 const MOST: u32 = 1 << 16;
 
-/// The processors that a kernel list such as `0-3,8` names; `None` when it is no such list.
-fn processors(list: &str) -> Option<BTreeSet<u32>> {
+/// The processors, or nodes, that a kernel list such as `0-3,8` names; `None` when it is no such list.
+pub(crate) fn processors(list: &str) -> Option<BTreeSet<u32>> {
     let mut all = BTreeSet::new();
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

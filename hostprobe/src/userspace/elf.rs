@@ -165,7 +165,8 @@ pub(crate) mod tests {
         for (index, version) in versions.iter().enumerate() {
             let next = if index + 1 == versions.len() { 0 } else { 28 };
             // Version, flags, index, count, hash; then the name's place, the next entry's, and the name.
-            for (value, length) in [(1, 2), (0, 2), (index, 2), (1, 2), (0, 4), (20, 4), (next, 4), (texts.len(), 4), (0, 4)]
+            for (value, length) in
+                [(1, 2), (0, 2), (index, 2), (1, 2), (0, 4), (20, 4), (next, 4), (texts.len(), 4), (0, 4)]
             {
                 definitions.extend(number(value, length));
             }
@@ -184,7 +185,8 @@ pub(crate) mod tests {
         bytes.resize(HEADER, 0);
         let mut table = Vec::new();
         for (name, kind, content, link) in contents {
-            for (value, length) in [(name, 4), (kind as usize, 4), (0, 8), (0, 8), (bytes.len(), 8), (content.len(), 8)] {
+            for (value, length) in [(name, 4), (kind as usize, 4), (0, 8), (0, 8), (bytes.len(), 8), (content.len(), 8)]
+            {
                 table.extend(number(value, length));
             }
             table.extend(number(link, 4));

@@ -1,0 +1,103 @@
+//! Owns what kind of machine the kernel runs on and offers: a guest or bare metal, a protected guest, KVM for guests of its
+//! own, and devices for memory shared between processes. Devices are looked for, never opened.
+
+use bestfit_selector::facts::{Facts, State, Value};
+
+use super::DEVICES;
+use crate::root::HostRoot;
+use crate::seen::Seen;
+use crate::{HOST, NFD};
+
+const KVM: &str = "/dev/kvm";
+const NESTED: [&str; 2] = ["/sys/module/kvm_intel/parameters/nested", "/sys/module/kvm_amd/parameters/nested"];
+const HYPERVISOR: &str = "/sys/hypervisor/type";
+const DMI: &str = "/sys/devices/virtual/dmi/id";
+const SECURE_GUEST: &str = "/sys/firmware/uv/prot_virt_guest";
+
+/// Devices that only a protected guest has, and of which kind it is.
+const GUESTS: [(&str, &str); 2] = [("/dev/sev-guest", "sev-snp"), ("/dev/tdx_guest", "tdx")];
+
+/// What firmware of virtual machines calls its maker or product, as it begins. Clouds that also rent bare metal are told
+/// apart by the product.
+const MAKERS: [(&str, &str); 8] = [
+    ("QEMU", "kvm"),
+    ("VMware", "vmware"),
+    ("Xen", "xen"),
+    ("innotek GmbH", "virtualbox"),
+    ("OpenStack Foundation", "kvm"),
+    ("Parallels", "parallels"),
+    ("Virtual Machine", "msvm"),
+    ("KVM", "kvm"),
+];
+
+pub(super) fn probe(root: &HostRoot, facts: &mut Facts) {
+    facts.set(HOST, "kvm", root.seen_there(KVM, DEVICES).fact(KVM));
+    let (nested, source) = nested(root);
+    facts.set(HOST, "kvm.nested", nested.fact(source));
+    let (hypervisor, source) = hypervisor(root, facts);
+    facts.set(HOST, "virt", hypervisor.fact(source));
+    let (kind, source) = protected(root);
+    facts.set(HOST, "confidential.guest", kind.fact(source));
+    for name in ["xpmem", "knem"] {
+        let path = format!("/dev/{name}");
+        facts.set(HOST, format!("shmem.{name}"), root.seen_there(&path, DEVICES).fact(path));
+    }
+    let copies = super::confinement::copies_between_processes(facts);
+    facts.set(HOST, "shmem.cma", copies);
+}
+
+/// Whether guests may have guests.
+fn nested(root: &HostRoot) -> (Seen<bool>, &'static str) {
+    for path in NESTED {
+        match root.seen_line(path, "/sys/module").map(|text| text.starts_with(['1', 'Y'])) {
+            Seen::Absent => {}
+            seen => return (seen, path),
+        }
+    }
+    (Seen::Absent, NESTED[0])
+}
+
+/// The hypervisor below this kernel: Xen's own word, then CPUID's, then the firmware's.
+fn hypervisor(root: &HostRoot, facts: &Facts) -> (Seen<String>, String) {
+    if let Seen::Known(kind) = root.seen_line(HYPERVISOR, "/sys/devices") {
+        return (Seen::Known(kind), HYPERVISOR.to_owned());
+    }
+    let by_processor = facts.get(NFD, "cpu-model.hypervisor");
+    match by_processor.map(|fact| (&fact.state, &fact.source)) {
+        Some((State::Known { value: Value::Text(name) }, source)) if name == "none" => {
+            return (Seen::Absent, source.clone());
+        }
+        Some((State::Known { value }, source)) => return (Seen::Known(value.to_string()), source.clone()),
+        _ => {}
+    }
+    for field in ["sys_vendor", "product_name"] {
+        let path = format!("{DMI}/{field}");
+        match root.attribute(&path) {
+            Ok(Some(text)) => {
+                if let Some((_, kind)) = MAKERS.iter().find(|(maker, _)| text.starts_with(maker)) {
+                    return (Seen::Known((*kind).to_owned()), path);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return (Seen::Unknown(error.to_string()), path),
+        }
+    }
+    (Seen::Unknown("neither the processor nor the firmware names a hypervisor".to_owned()), DMI.to_owned())
+}
+
+/// What protects this guest from its host.
+fn protected(root: &HostRoot) -> (Seen<&'static str>, &'static str) {
+    if let Seen::Known(text) = root.seen_line(SECURE_GUEST, "/sys/firmware")
+        && text == "1"
+    {
+        return (Seen::Known("secure-execution"), SECURE_GUEST);
+    }
+    for (path, kind) in GUESTS {
+        match root.seen_there(path, DEVICES) {
+            Seen::Known(_) => return (Seen::Known(kind), path),
+            Seen::Unknown(why) => return (Seen::Unknown(why), path),
+            Seen::Absent => {}
+        }
+    }
+    (Seen::Absent, "/dev")
+}

@@ -15,7 +15,9 @@
 //! - [`local`]: the features that a site's own programs left in files for NFD
 //! - [`feature`]: how an answer becomes one of NFD's features; [`labels`]: the labels that NFD makes of them
 //!
-//! Parsers take text, loaders beside them open files. Nothing is executed, nothing below `/dev` is opened, and nothing
+//! - [`hook`]: the one thing that is executed, and only where the site's configuration lists it
+//!
+//! Parsers take text, loaders beside them open files. [`probe`] executes nothing, nothing below `/dev` is opened, and nothing
 //! volatile (free memory, load, link state) becomes a fact.
 
 #![deny(unsafe_code)]
@@ -24,6 +26,7 @@ mod auxv;
 mod cgroup;
 pub mod cpu;
 mod feature;
+pub mod hook;
 mod kconfig;
 mod kernel;
 mod labels;

@@ -252,7 +252,8 @@ fn show_list(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "))
 }
 
-fn quote_path(path: &std::path::Path) -> String {
+/// A path as a basic TOML string.
+pub(crate) fn quote_path(path: &std::path::Path) -> String {
     quote(&path.to_string_lossy())
 }
 

@@ -7,6 +7,7 @@
 //! - [`location`]: where the files are, in which order they are read, and reading them within limits
 //! - [`mod@load`]: the stages above, later files over earlier ones, and what a profile may not loosen
 //! - [`keys`]: the one table of keys: name, what is expected, documentation, reading and showing
+//! - [`hooks`]: the programs that a site lists
 //! - [`site`]: levels and rules, whose names the site makes up; `schemas`: the files of its group schemas
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hooks;
 pub mod keys;
 pub mod load;
 pub mod location;

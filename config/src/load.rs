@@ -8,6 +8,7 @@ use bestfit_selector::schema::{Level, Schemas};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::hooks::{self, HOOK_KEYS, HOOKS};
 use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, read_mode, sections};
 use crate::location::{Location, Source};
 use crate::model::{Config, Mode};
@@ -100,6 +101,8 @@ impl State {
                 self.levels(source, value);
             } else if top && name.get_ref() == RULES {
                 self.rules(source, value);
+            } else if top && name.get_ref() == HOOKS {
+                self.hooks(source, value);
             } else if top && sections().contains(&name.get_ref().as_ref()) {
                 match value.get_ref().as_table() {
                     Some(inner) => self.table(source, name.get_ref(), inner),
@@ -171,15 +174,7 @@ impl State {
                         let full = format!("{section}.{}", key.get_ref());
                         self.outcome(source, &full, expects, (key, value), outcome);
                     }
-                    None => {
-                        let names = RULE_KEYS.iter().map(|key| key.name);
-                        let hint = match nearest(key.get_ref(), names.clone()) {
-                            Some(name) => format!("did you mean \"{name}\"?"),
-                            None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
-                        };
-                        let message = format!("unknown key {} in [{section}]", quoted(key.get_ref()));
-                        self.problem(source, key.span().start, message, Some(hint));
-                    }
+                    None => self.unknown_key(source, key, &section, RULE_KEYS.iter().map(|key| key.name)),
                 }
             }
             if !keys.iter().any(|(key, _)| key.get_ref() == "action") {
@@ -193,11 +188,56 @@ impl State {
         }
     }
 
+    /// A later hook for the same group takes the place of the whole earlier one.
+    fn hooks(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
+        let Some(hooks) = value.get_ref().as_table() else { return self.expected_table(source, HOOKS, value) };
+        for (group, value) in hooks {
+            let section = format!("{HOOKS}.{}", quote(group.get_ref()));
+            let Some(keys) = value.get_ref().as_table() else {
+                self.expected_table(source, &section, value);
+                continue;
+            };
+            let mut hook = hooks::empty();
+            for (key, value) in keys {
+                match hooks::read(&mut hook, key.get_ref(), value.get_ref()) {
+                    Some((expects, outcome)) => {
+                        self.outcome(source, &format!("{section}.{}", key.get_ref()), expects, (key, value), outcome);
+                    }
+                    None => self.unknown_key(source, key, &section, HOOK_KEYS.iter().map(|key| key.name)),
+                }
+            }
+            if !keys.iter().any(|(key, _)| key.get_ref() == "command") {
+                let hint = Some("add command = \"/usr/libexec/…\"".to_owned());
+                self.problem(source, group.span().start, format!("{section}: it names no program"), hint);
+            }
+            let (line, _) = source.lines.position(&source.text, group.span().start);
+            self.origins.insert(section, Origin { file: source.file.clone(), line });
+            self.config.hooks.insert(group.get_ref().to_string(), hook);
+        }
+    }
+
+    fn unknown_key<'n>(
+        &mut self,
+        source: &Source,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        section: &str,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) {
+        let hint = match nearest(key.get_ref(), names.clone()) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => format!("known here: {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        let message = format!("unknown key {} in [{section}]", quoted(key.get_ref()));
+        self.problem(source, key.span().start, message, Some(hint));
+    }
+
     /// Reads the site's schemas, and holds its rules against them.
     fn site(&mut self) {
         let schemas = schemas::read(&mut self.config.schemas, &mut self.problems);
         let Some(schemas) = schemas else { return };
-        let wrong = site::check(&self.config.selection.policy, schemas.as_ref().unwrap_or(Schemas::builtin()));
+        let schemas = schemas.as_ref().unwrap_or(Schemas::builtin());
+        let mut wrong = site::check(&self.config.selection.policy, schemas);
+        wrong.extend(hooks::check(&self.config.hooks, schemas));
         for (name, message) in wrong {
             let origin = self.origins.get(&name);
             self.problems.push(Problem {
@@ -258,6 +298,7 @@ impl State {
         .filter(|(_, loosened)| *loosened)
         .map(|(name, _)| full_name("selection", name))
         .chain(loosened_names(before, after))
+        .chain(changed_hooks(base, &self.config))
         .chain((base.schemas.dir != self.config.schemas.dir).then(|| "schemas.dir".to_owned()))
         .collect();
         for name in loosened {
@@ -270,6 +311,12 @@ impl State {
             });
         }
     }
+}
+
+/// Hooks that a profile changed although it may only add.
+fn changed_hooks(before: &Config, after: &Config) -> Vec<String> {
+    let changed = before.hooks.iter().filter(|(group, hook)| after.hooks.get(*group) != Some(hook));
+    changed.map(|(group, _)| format!("{HOOKS}.{}", quote(group))).collect()
 }
 
 /// Names that a profile changed although it may only add: rules of others, checks, levels other than `required`.
@@ -293,8 +340,10 @@ pub(crate) fn full_name(section: &str, name: &str) -> String {
 /// The right key: nearly the same name in the same table, the same name in another table, else all names.
 fn hint_for(section: &str, given: &str) -> String {
     let here = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-    let tables =
-        sections().into_iter().chain([NAMESPACES, LEVELS, RULES]).filter(|name| section.is_empty() && !name.is_empty());
+    let tables = sections()
+        .into_iter()
+        .chain([NAMESPACES, LEVELS, RULES, HOOKS])
+        .filter(|name| section.is_empty() && !name.is_empty());
     if let Some(name) = nearest(given, here.clone().chain(tables.clone())) {
         return format!("did you mean \"{name}\"?");
     }

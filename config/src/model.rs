@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bestfit_selector::hook::Hook;
 use bestfit_selector::policy::Policy;
 use bestfit_selector::schema::SchemaFile;
 
 /// The user and group id of the decider unless the site names another: the last id that systemd's table of ids leaves
 /// unused (60578 to 61183, below the dynamic service users), so that no account, container or service shares it.
 pub const DECIDER_ID: u32 = 61183;
+/// The user and group id of hooks unless the site names another: the one before the decider's.
+pub const HOOK_ID: u32 = 61182;
 
 /// Everything a site can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub cache: Cache,
     /// The group schemas that the site adds.
     pub schemas: SiteSchemas,
+    /// The programs of the site that say what no file can, by the group that they speak about.
+    pub hooks: BTreeMap<String, Hook>,
     /// The log of decisions.
     pub log: Log,
     /// The unprivileged process that reads what comes from outside.
@@ -138,6 +143,7 @@ impl Default for Config {
             },
             cache: Cache { dir: "/var/cache/bestfit".into(), max_bytes: 256 << 20 },
             schemas: SiteSchemas { dir: "/etc/bestfit/schemas.d".into(), files: Vec::new() },
+            hooks: BTreeMap::new(),
             log: Log { file: "/var/log/bestfit/decisions.jsonl".into(), max_bytes: 16 << 20, journal: true },
             decider: Decider { uid: DECIDER_ID, gid: DECIDER_ID },
         }
@@ -145,6 +151,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Where answers of hooks are kept.
+    pub fn hooks_dir(&self) -> PathBuf {
+        self.cache.dir.join("hooks")
+    }
+
     /// The strictest of the mode of the node and the modes of both namespaces: `off` before `observe` before `select`.
     pub fn mode_for(&self, containerd_namespace: &str, kubernetes_namespace: Option<&str>) -> Mode {
         [Some(containerd_namespace), kubernetes_namespace]

@@ -1,5 +1,6 @@
 //! Owns what is written from the table of keys: the reference page, and the values in force.
 
+use crate::hooks::{self, HOOK_KEYS, HOOKS};
 use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, sections};
 use crate::load::{Loaded, full_name};
 use crate::model::Config;
@@ -44,6 +45,9 @@ pub fn markdown() -> String {
         if section == "selection" {
             page.push_str(&site_sections());
         }
+        if section == "schemas" {
+            page.push_str(&hooks_section());
+        }
     }
     page
 }
@@ -71,6 +75,29 @@ fn site_sections() -> String {
     page.push_str(&format!(
         "\n```toml\n[{RULES}.\"no-nightly-on-old-kernels\"]\naction = \"deny\"\nhost = {{ \"host/kernel.version\" = \"<5.10\" }}\n\
          annotations = {{ \"org.opencontainers.image.version\" = \"*-nightly\" }}\n```\n"
+    ));
+    page
+}
+
+fn hooks_section() -> String {
+    let mut page = format!(
+        "\n## `[{HOOKS}.\"GROUP\"]`\n\nOne table per program that says about a host what no file can: which licences a node holds, \
+         which queue it serves. It speaks about one group, which is none of those that bestfit reads itself; with a schema in \
+         `schemas.dir` its keys and types are checked. It reads\n`{{\"version\": 1, \"group\": \"GROUP\", \"facts\": {{…}}}}` on standard \
+         input, the facts as `bestfit host --json` prints them, and writes\n`{{\"version\": 1, \"facts\": {{\"GROUP\": {{\"KEY\": \
+         VALUE}}}}}}` on standard output, at most 256 KiB; a value is true, false, a whole number, text or a list of texts, and \
+         `null` says that it looked and the thing is not there.\n\nIt runs as a user of its own, without capabilities, with 1 GiB \
+         of address space, 32 processes and no file above 256 KiB. A hook that takes too long, ends with an error, answers \
+         something else or could be changed by others makes every key of its group unknown, with the reason; the entry that \
+         containerd chose then stays. Its answer is kept until the boot, the program, the schemas or the facts change. A later \
+         file replaces a hook for the same group as a whole; a profile may add hooks, and change none.\n"
+    );
+    for key in HOOK_KEYS {
+        let (name, doc) = (key.name, key.doc);
+        page.push_str(&format!("\n### `{name}`\n\n{doc}\n\n- Value: {}\n- Default: {}\n", key.expects, key.default));
+    }
+    page.push_str(&format!(
+        "\n```toml\n[{HOOKS}.\"org.example.lab\"]\ncommand = \"/usr/libexec/lab-facts\"\ntimeout = \"500ms\"\n```\n"
     ));
     page
 }
@@ -105,6 +132,11 @@ pub fn effective(loaded: &Loaded) -> String {
         for (key, value) in show_rule(rule) {
             text.push_str(&format!("{key} = {value}\n"));
         }
+    }
+    for (group, hook) in &loaded.config.hooks {
+        let section = format!("{HOOKS}.{}", quote(group));
+        text.push_str(&format!("\n[{section}]  # {}\n", origin(&section)));
+        hooks::show(hook).for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
     }
     for (namespace, mode) in &loaded.config.namespaces {
         let section = format!("{NAMESPACES}.{}", quote(namespace));

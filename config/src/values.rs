@@ -176,7 +176,7 @@ pub fn unprivileged_id(value: &DeValue<'_>) -> Result<u32, Refused> {
     let DeValue::Integer(integer) = value else { return Err(wrong_type("a number", value)) };
     let id = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
     match id {
-        Some(0) => Err("0 is root, which the decider must never be".to_owned().into()),
+        Some(0) => Err("0 is root, which reads nothing from outside".to_owned().into()),
         // 65535 and u32::MAX are the 16 and 32 bit "no id" of setuid(2).
         Some(id) if id != 65535 && id != u32::MAX => Ok(id),
         _ => Err(format!("{integer} is no user or group id").into()),

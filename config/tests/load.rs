@@ -190,9 +190,9 @@ config.toml:6:17: selection.pull_deadline: "3 parsecs" is no duration
 config.toml:8:11: log.journal: expected true or false, found the text "yes"
   hint: expected true or false
 config.toml:9:2: unknown key "trust"
-  hint: known here: mode, delegate, state, selection, registries, cache, schemas, log, decider, namespaces, levels, rules; what this version does not know it refuses rather than ignores
+  hint: known here: mode, delegate, state, selection, registries, cache, schemas, log, decider, namespaces, levels, rules, hooks; what this version does not know it refuses rather than ignores
 conf.d/10-broken.toml:1:8: not valid TOML: string values must be quoted, expected literal string
-conf.d/20-late.toml:2:7: decider.uid: 0 is root, which the decider must never be
+conf.d/20-late.toml:2:7: decider.uid: 0 is root, which reads nothing from outside
   hint: expected a user id other than 0 that nothing else on this node uses
 "#
     );
@@ -450,4 +450,43 @@ fn a_site_adds_schemas() {
          `quantity`, `version`, `string`, `enum`, `set`, `dag`\n\
          schemas.d/worse.json:1:1: EOF while parsing an object\n"
     );
+}
+
+#[test]
+fn a_site_lists_hooks() {
+    let text = "[hooks.\"org.lab\"]\ncommand = \"/usr/libexec/lab\"\ntimeout = \"500ms\"\n\
+        [hooks.\"org.two\"]\ncommand = \"/usr/libexec/two\"\nuid = 4242\n";
+    let dir = directory(&[("config.toml", text), ("profiles/p.toml", "[hooks.\"org.two\"]\ncommand = \"/other\"\n")]);
+    let loaded = load(&location(dir.path(), None)).unwrap();
+    let (lab, two) = (&loaded.config.hooks["org.lab"], &loaded.config.hooks["org.two"]);
+    assert_eq!((lab.timeout.as_millis(), lab.uid), (500, 61_182));
+    assert_eq!((two.timeout.as_secs(), two.uid, two.gid), (2, 4242, 61_182));
+    let again = directory(&[("config.toml", &bestfit_config::reference::effective(&loaded))]);
+    assert_eq!(load(&location(again.path(), None)).unwrap().config, loaded.config);
+    assert_eq!(
+        report(dir.path(), Some("p")),
+        "profiles/p.toml:1:1: hooks.\"org.two\": a profile may only tighten what the other files say\n  \
+         hint: remove the key here, or loosen it in the main file\n"
+    );
+}
+
+#[test]
+fn mistakes_in_hooks_come_at_once() {
+    let text = "[hooks.host]\ncommand = \"/x\"\n[hooks.\"feature.node.kubernetes.io\"]\ncommand = \"/x\"\n\
+        [hooks.lab]\ncomand = \"/x\"\ntimeout = \"5m\"\nuid = 0\n[hooks.\"org.compspec.*\"]\ncommand = \"x\"\n";
+    let dir = directory(&[("config.toml", text)]);
+    let hint = "hint: `bestfit schema show` lists the groups and keys that are known";
+    let found = report(dir.path(), None);
+    for line in [
+        "config.toml:1:1: hooks.\"host\": what host says bestfit finds out itself".to_owned(),
+        format!("hooks.\"feature.node.kubernetes.io\": what nfd says bestfit finds out itself\n  {hint}"),
+        "config.toml:6:1: unknown key \"comand\" in [hooks.\"lab\"]\n  hint: did you mean \"command\"?".to_owned(),
+        "hooks.\"lab\": it names no program".to_owned(),
+        "hooks.\"lab\".timeout: ".to_owned(),
+        "hooks.\"lab\".uid: 0 is root, which reads nothing from outside".to_owned(),
+        "hooks.\"org.compspec.*\": no name of a group".to_owned(),
+        "hooks.\"org.compspec.*\".command: ".to_owned(),
+    ] {
+        assert!(found.contains(&line), "{line}\n{found}");
+    }
 }

@@ -1,12 +1,13 @@
 //! Owns the kernel's version, whether SELinux enforces, and whether there is KVM.
 //!
 //! - [`filesystems`]: file systems, and modules that could be loaded
-//! - [`confinement`], [`landlock`]: what programs may do, and confine themselves with
+//! - [`confinement`], [`landlock`], [`limits`]: what programs may do, and confine themselves with
 //! - [`machine`]: guest or bare metal, KVM, devices for shared memory
 
 mod confinement;
 mod filesystems;
 mod landlock;
+mod limits;
 mod machine;
 
 use bestfit_selector::facts::Facts;
@@ -44,6 +45,7 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     filesystems::probe(root, &release, facts);
     confinement::probe(root, facts);
     machine::probe(root, facts);
+    limits::probe(root, facts);
 }
 
 fn set_version(release: &Seen<String>, facts: &mut Facts) {

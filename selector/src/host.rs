@@ -2,8 +2,10 @@
 //! `implies` and `conflicts`. Built once per host; nothing here knows what is asked.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+
+mod kernel;
 
 use crate::compiled::Atom;
 use crate::decision::Answer;
@@ -30,6 +32,8 @@ pub struct Host<'a> {
     groups: Table<&'a str, Keys<'a>>,
     /// Answers about microarchitectures, which are asked for again and again.
     targets: RefCell<Table<String, (Answer, Depth)>>,
+    /// Options and modules of the kernel, once one is asked for.
+    kernel: OnceCell<kernel::Kernel>,
 }
 
 /// The facts of one group.
@@ -64,7 +68,7 @@ impl<'a> Host<'a> {
             }
             found.families.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         }
-        let mut host = Self { facts, schemas, groups, targets: RefCell::default() };
+        let mut host = Self { facts, schemas, groups, targets: RefCell::default(), kernel: OnceCell::new() };
         host.derive();
         host
     }
@@ -76,7 +80,11 @@ impl<'a> Host<'a> {
 
     /// What is known about a key.
     pub fn fact(&self, group: &str, key: &str) -> Option<&Fact> {
-        self.group(group)?.get(key)
+        let told = self.group(group)?.get(key);
+        if told.is_none() && group == kernel::GROUP && kernel::is_key(key) {
+            return self.kernel.get_or_init(|| kernel::Kernel::new(&self.facts.features)).get(key);
+        }
+        told
     }
 
     /// Adds what follows from known facts, where nothing is known otherwise. What follows from a consequence follows even

@@ -189,9 +189,16 @@ impl Requirement {
                 host_number(host, quantity).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
             }
             Accepts::Version(ranges) => {
-                let version: Version = text_of(host).parse().ok()?;
-                let holding = ranges.iter().filter(|range| range.contains(version));
-                Some(holding.map(|range| range.low().map_or([0; 4], |low| low.parts())).max())
+                let deepest = |text: &str| {
+                    let version: Version = text.parse().ok()?;
+                    let holding = ranges.iter().filter(|range| range.contains(version));
+                    Some(holding.map(|range| range.low().map_or([0; 4], |low| low.parts())).max())
+                };
+                match host {
+                    // Several versions are installed side by side: any of them will do.
+                    Value::Set(versions) => versions.iter().filter_map(|text| deepest(text)).max(),
+                    one => deepest(&text_of(one)),
+                }
             }
             Accepts::Text(wanted) => {
                 let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == self.canonical(text));
@@ -480,6 +487,9 @@ mod tests {
         assert_eq!(ask(r#"{"type":"version","compare":"eq"}"#, r#""4.18""#, "5.14"), False);
         assert_eq!(ask(r#"{"type":"version","compare":"same-major"}"#, r#""12.4""#, "13.0"), False);
         assert_eq!(ask(r#"{"type":"version","compare":"prefix"}"#, "4.1", "4.1.6"), True);
+        let installed: BTreeSet<String> = ["4.1.6".to_owned(), "5.0.2".to_owned()].into();
+        assert_eq!(ask(r#"{"type":"version"}"#, r#""[4.1,4.2)""#, installed.clone()), True, "any of several");
+        assert_eq!(ask(r#"{"type":"version"}"#, r#"">=5.1""#, installed), False);
         let alias = r#"{"type":"string","value_aliases":{"OpenMPI":"openmpi"}}"#;
         assert_eq!(ask(alias, r#"["mpich","openmpi"]"#, "OpenMPI"), True);
         let flags: BTreeSet<String> = ["AVX2".to_owned(), "FMA3".to_owned()].into();

@@ -22,7 +22,7 @@ pub struct ConfigErrors(Vec<Problem>);
 
 impl ConfigErrors {
     /// `problems` as an error, unless there are none.
-    pub(crate) fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
+    pub fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 

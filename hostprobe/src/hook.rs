@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::{Fact, Facts, State};
@@ -34,12 +34,21 @@ pub struct Report {
 }
 
 /// Asks every hook about its group, and adds what it says to `facts`. Each sees the facts as they were before any hook was
-/// asked. Answers are kept in `dir`, by everything they depend on; a failure is kept for a minute.
-pub fn ask(hooks: &BTreeMap<String, Hook>, schemas: &[SchemaFile], dir: &Path, facts: &mut Facts) -> Report {
+/// asked. Answers are kept in `dir`, by everything they depend on; a failure is kept for a minute. All together take no
+/// longer than `within`.
+pub fn ask(
+    hooks: &BTreeMap<String, Hook>,
+    schemas: &[SchemaFile],
+    dir: &Path,
+    within: Duration,
+    facts: &mut Facts,
+) -> Report {
     let mut report = Report::default();
+    let started = Instant::now();
     let mut told = Vec::new();
     for (group, hook) in hooks {
-        let outcome = Asking { group, hook, schemas, dir }.outcome(facts, &mut report.notes);
+        let left = within.saturating_sub(started.elapsed());
+        let outcome = Asking { group, hook, left, schemas, dir }.outcome(facts, &mut report.notes);
         told.push((group, hook, outcome));
     }
     for (group, hook, outcome) in told {
@@ -95,6 +104,7 @@ pub fn check(command: &Path) -> Result<(), String> {
 struct Asking<'a> {
     group: &'a str,
     hook: &'a Hook,
+    left: Duration,
     schemas: &'a [SchemaFile],
     dir: &'a Path,
 }
@@ -126,7 +136,11 @@ impl Asking<'_> {
     }
 
     fn run(&self, question: &[u8], notes: &mut Vec<String>) -> Outcome {
-        let ended = run::run(self.hook, question)?;
+        let hook = Hook { timeout: self.hook.timeout.min(self.left), ..self.hook.clone() };
+        if hook.timeout.is_zero() {
+            return Err("no time is left for it".to_owned());
+        }
+        let ended = run::run(&hook, question)?;
         if !ended.said.is_empty() {
             notes.push(format!("{}: hook {} says: {}", self.group, self.hook.command.display(), ended.said));
         }

@@ -16,6 +16,7 @@ use bestfit_selector::hook::Hook;
 
 const GROUP: &str = "org.lab";
 const ID: u32 = 61_182;
+const MINUTE: Duration = Duration::from_secs(60);
 /// A script that another test's fork has open cannot be started (ETXTBSY).
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -51,7 +52,7 @@ impl Lab {
     }
 
     fn ask_with(&self, hook: &Hook, facts: &mut Facts) -> Report {
-        hook::ask(&BTreeMap::from([(GROUP.to_owned(), hook.clone())]), &[], &self.dir.join("kept"), facts)
+        hook::ask(&BTreeMap::from([(GROUP.to_owned(), hook.clone())]), &[], &self.dir.join("kept"), MINUTE, facts)
     }
 
     /// What the group says about a key, and the notes.
@@ -144,6 +145,11 @@ fn one_that_hangs_is_ended_with_all_that_it_started() {
     lab.fails(&short(lab.script("bomb", "b() { b | b & }; b; sleep 600")), "");
     lab.fails(&short(lab.script("deaf", "trap '' TERM INT HUP XFSZ XCPU; while :; do :; done")), "");
     assert!(started.elapsed() < Duration::from_secs(60));
+    // All hooks together have a limit, too.
+    let two = ["a", "b"].map(|group| (group.to_owned(), lab.script(group, "sleep 600")));
+    let mut facts = Facts::default();
+    let report = hook::ask(&two.into(), &[], &lab.dir.join("kept"), Duration::from_millis(300), &mut facts);
+    assert!(report.notes[0].ends_with("and was ended") && report.notes[1].ends_with("no time is left for it"));
     // A failure is kept for a while: not every create waits for it.
     let again = short(lab.script("slow", "sleep 600"));
     lab.fails(&again, "it took longer");

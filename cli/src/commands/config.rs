@@ -1,6 +1,7 @@
 //! `bestfit config`: check, show, reference.
 
-use bestfit_config::{ConfigErrors, Loaded, Location, load, reference};
+use bestfit_config::{ConfigErrors, Loaded, Location, Problem, load, reference};
+use bestfit_hostprobe::hook::check as check_hook;
 use serde_json::json;
 
 use crate::arguments::{Config, ConfigPlace};
@@ -26,7 +27,7 @@ fn location(place: &ConfigPlace) -> Result<Location, Failure> {
 
 fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
     let location = location(place)?;
-    let outcome = load(&location);
+    let outcome = load(&location).and_then(|loaded| hooks(&loaded).map(|()| loaded));
     if place.json {
         print_json(&report(&outcome))?;
         return Ok(if outcome.is_ok() { Exit::Done } else { Exit::Config });
@@ -39,6 +40,23 @@ fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+/// Programs that will not be run because others could change them.
+fn hooks(loaded: &Loaded) -> Result<(), ConfigErrors> {
+    let refused = loaded.config.hooks.iter().filter_map(|(group, hook)| {
+        let name = format!("hooks.{}.command", toml::Value::String(group.clone()));
+        let origin = loaded.origins.get(&name);
+        Some(Problem {
+            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+            position: origin.map(|origin| (origin.line, 1)),
+            message: format!("{name}: {}", check_hook(&hook.command).err()?),
+            hint: Some(
+                "the program and all directories above it must be root's, and writable by nobody else".to_owned(),
+            ),
+        })
+    });
+    ConfigErrors::unless_empty(refused.collect())
 }
 
 fn report(outcome: &Result<Loaded, ConfigErrors>) -> serde_json::Value {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bestfit_config::Config;
 use bestfit_hostprobe::{nfd_labels, probe_with};
 use bestfit_selector::facts::{Fact, Facts, State, Value};
 use bestfit_selector::microarch::Microarchitectures;
@@ -17,7 +18,11 @@ const MAX_VALUE: usize = 60;
 
 pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
     let root = host::root(arguments.root.as_deref())?;
-    let mut facts = probe_with(&root, &targets());
+    let (targets, config) = configured();
+    let mut facts = probe_with(&root, &targets);
+    if let Some(config) = config {
+        host::ask_hooks(&root, &config, &mut facts);
+    }
     match arguments.format {
         _ if arguments.json => print_json(&facts)?,
         HostFormat::Json => print_json(&facts)?,
@@ -35,13 +40,15 @@ pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The site's archspec data. Where the configuration is broken, the built-in data: the facts are what one looks at then.
-fn targets() -> Cow<'static, Microarchitectures> {
-    match image::configuration(None).and_then(|loaded| host::targets(&loaded.config)) {
-        Ok(targets) => targets,
+/// The site's archspec data, and its hooks. Where the configuration is broken, the built-in data and none: the facts are what
+/// one looks at then.
+fn configured() -> (Cow<'static, Microarchitectures>, Option<Config>) {
+    let loaded = image::configuration(None).and_then(|loaded| Ok((host::targets(&loaded.config)?, loaded.config)));
+    match loaded {
+        Ok((targets, config)) => (targets, Some(config)),
         Err(failure) => {
-            eprintln!("warning: {}: built-in archspec data is used", failure.first());
-            Cow::Borrowed(Microarchitectures::builtin())
+            eprintln!("warning: {}: built-in archspec data is used, and no hook is asked", failure.first());
+            (Cow::Borrowed(Microarchitectures::builtin()), None)
         }
     }
 }

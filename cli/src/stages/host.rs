@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::Duration;
 
 use bestfit_config::Config;
-use bestfit_hostprobe::{HostRoot, host_platform, probe_with};
+use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
 use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::facts::{Facts, State, Value};
 use bestfit_selector::json;
@@ -14,9 +15,13 @@ use bestfit_selector::schema::Schemas;
 use super::file;
 use crate::arguments::AskedHost;
 use crate::failure::{Exit, Failure};
+use crate::output::plain;
 
 /// The most bytes of a file of facts; a large host has about 100 KB.
 const MAX_FACTS: usize = 4 << 20;
+
+/// How long all hooks together may take; a person can wait longer than a create.
+const HOOKS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A host as matching sees it.
 pub(crate) struct Host {
@@ -29,11 +34,22 @@ pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Fail
     let targets = targets(config)?;
     let Some(file) = &arguments.facts else {
         let root = root(arguments.root.as_deref())?;
-        return Ok(Host { facts: probe_with(&root, &targets), platform: host_platform(&root) });
+        let mut facts = probe_with(&root, &targets);
+        ask_hooks(&root, config, &mut facts);
+        return Ok(Host { facts, platform: host_platform(&root) });
     };
     let facts = read_facts(file)?;
     let platform = platform_of(&facts, &targets).unwrap_or_else(|| host_platform(&HostRoot::running()));
     Ok(Host { facts, platform })
+}
+
+/// What the site's own programs say, where this very host is asked about; what came of it goes to standard error.
+pub(crate) fn ask_hooks(root: &HostRoot, config: &Config, facts: &mut Facts) {
+    if root.is_running() {
+        let (hooks, schemas) = (&config.hooks, &config.schemas.files);
+        let report = hook::ask(hooks, schemas, &config.hooks_dir(), HOOKS_WITHIN, facts);
+        report.notes.iter().for_each(|note| eprintln!("note: {}", plain(note)));
+    }
 }
 
 /// The host below `dir`, or the running machine.

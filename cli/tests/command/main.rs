@@ -5,6 +5,7 @@
 mod bad_input;
 mod config;
 mod explain;
+mod hook;
 mod host;
 mod layout;
 mod pages;

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Config, Location, Mode, PullDeadline};
-use bestfit_hostprobe::{HostRoot, host_platform, probe_with};
+use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
 use bestfit_selector::decision::{HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::Facts;
@@ -147,7 +147,12 @@ impl Create<'_> {
         let targets =
             Schemas::targets_of(&self.config.schemas.files).map_err(|error| End::Failed(error.to_string()))?;
         // The probe reads files while containerd is asked.
-        let mut probing = tokio::task::spawn_blocking(move || probe_with(&root, &targets));
+        let config = self.config.clone();
+        let mut probing = tokio::task::spawn_blocking(move || {
+            let mut facts = probe_with(&root, &targets);
+            ask_hooks(&config, &mut facts);
+            facts
+        });
         let (prepared, asked, waited) = self.prepare_and_wait(relay, &host, &mut probing).await?;
         self.story.waited(waited);
         self.deadline = asked.deadline;
@@ -265,6 +270,13 @@ impl Create<'_> {
         }
         Some(file)
     }
+}
+
+/// What the site's own programs say about this host, within the time of a decision.
+fn ask_hooks(config: &Config, facts: &mut Facts) {
+    let (hooks, schemas) = (&config.hooks, &config.schemas.files);
+    let report = hook::ask(hooks, schemas, &config.hooks_dir(), config.selection.decision_deadline, facts);
+    report.notes.iter().for_each(|note| log::say(note, Priority::Warning, None));
 }
 
 /// The facts, once they are read.

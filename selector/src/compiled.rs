@@ -85,8 +85,10 @@ impl Meaning<'_> {
         let groups = document.groups.iter().map(|(group, keys)| self.section(document, group, keys)).collect();
         let mut compiled =
             Compiled { weight: document.weight, empty: document.is_empty(), notes: document.notes.clone(), groups };
-        let conflicts: Vec<String> = compiled.groups.iter().flat_map(|section| self.conflicts(section)).collect();
-        compiled.notes.extend(conflicts);
+        let conflicts = compiled.groups.iter().flat_map(|section| self.conflicts(section));
+        let advice = compiled.groups.iter().flat_map(|section| self.advice(section));
+        let said: Vec<String> = conflicts.chain(advice).collect();
+        compiled.notes.extend(said);
         compiled
     }
 
@@ -160,6 +162,20 @@ impl Meaning<'_> {
     /// Whether the site asks about this fact of an image.
     fn checks(&self, names: &[String; 2]) -> bool {
         self.policy.check.iter().any(|pattern| names.iter().any(|name| covers(pattern, name)))
+    }
+
+    /// Keys that seldom say what their author means: the schema names a better one (matching.md §9, example 5).
+    fn advice(&self, section: &Section) -> Vec<String> {
+        let Some(schema) = self.schemas.group(&section.group) else { return Vec::new() };
+        let asked = section.atoms.iter().filter(|atom| matches!(atom.test, Test::Value(_)));
+        let advice = asked.filter_map(|atom| {
+            let (group, name) = schema.key(&atom.key)?.1.instead.as_ref()?;
+            let (_, better) = self.schemas.group(group)?.key(name)?;
+            let example = better.examples.first().map_or("…", String::as_str);
+            let ask = format!("\"{group}\": {{\"{name}\": {example:?}}}");
+            Some(format!("{} = {} holds for nothing newer: better ask for {ask}", atom.name, atom.wanted))
+        });
+        advice.collect()
     }
 
     /// Pairs that no host can satisfy, as the schema sees it.

@@ -217,6 +217,7 @@ fn example_5_a_label_compares_by_equality() {
           nfd/kernel-version.major = 4: this host has 5 (/proc/sys/kernel/osrelease)
           nfd/memory-numa = true: this host has true (/sys/bus/node/devices)
         Default: no entry fits this host: the default runs
+        note: nfd/kernel-version.major = 4 holds for nothing newer: better ask for "host": {"kernel.version": ">=4.18"}
         "#);
     golden!(&inputs(&[("ranged", Some(ranged))], host_a()), &["ranged"], @r#"
         ranged: Compatible

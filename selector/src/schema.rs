@@ -104,6 +104,8 @@ pub struct Key {
     pub examples: Vec<String>,
     /// The host's fact that it is held against, as group and key, where that has another name.
     pub fact: Option<(String, String)>,
+    /// The group and key that say better what authors mean by this one.
+    pub instead: Option<(String, String)>,
     /// Its values and their order, where the schema lists them.
     pub values: Option<Arc<Values>>,
 }
@@ -361,6 +363,7 @@ impl Default for Key {
             doc: String::new(),
             examples: Vec::new(),
             fact: None,
+            instead: None,
             values: None,
         }
     }

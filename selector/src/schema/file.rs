@@ -71,6 +71,8 @@ pub struct Node {
     pub examples: Vec<Wanted>,
     /// `GROUP/KEY` of the host's fact that it is held against.
     pub fact: Option<String>,
+    /// `GROUP/KEY` that says better what authors mean by this one.
+    pub instead: Option<String>,
     /// The site knows that it weakens a built-in requirement.
     #[serde(default, rename = "override")]
     pub overrides: bool,

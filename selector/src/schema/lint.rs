@@ -109,11 +109,12 @@ impl Linter<'_> {
             for why in self.meaning(id, node) {
                 self.find(Severity::Error, self.place_of_node(id), format!("{shown}: {why}"));
             }
-            if let Some(fact) = &node.fact
-                && fact.split_once('/').is_none_or(|(group, key)| group.is_empty() || key.is_empty())
-            {
-                let message = format!("{shown}: \"fact\" names no GROUP/KEY");
-                self.find(Severity::Error, self.place_of_node(id), message);
+            for (what, name) in [("fact", &node.fact), ("instead", &node.instead)] {
+                let names = |name: &String| name.split_once('/').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
+                if !name.as_ref().is_none_or(names) {
+                    let message = format!("{shown}: {what:?} names no GROUP/KEY");
+                    self.find(Severity::Error, self.place_of_node(id), message);
+                }
             }
         }
     }

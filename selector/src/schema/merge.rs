@@ -283,6 +283,9 @@ pub(super) fn merged(base: Option<&Key>, node: &Node) -> (Key, Vec<&'static str>
         weaker(fact != before.fact, "another fact");
         key.fact = fact;
     }
+    if let Some(better) = node.instead.as_deref().and_then(|better| better.split_once('/')) {
+        key.instead = Some((better.0.to_owned(), better.1.to_owned()));
+    }
     for (from, to) in &node.value_aliases {
         weaker(key.value_aliases.get(from).is_some_and(|known| known != to), "another meaning of a value");
         key.value_aliases.insert(from.clone(), to.clone());

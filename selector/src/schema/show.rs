@@ -87,6 +87,7 @@ pub fn one(group: &Group, name: &str, key: &Key) -> String {
     line("absent", absent_word(key.absent).to_owned());
     line("aliases", key.aliases.join(", "));
     line("examples", key.examples.join(", "));
+    line("instead", key.instead.as_ref().map(|(group, key)| format!("{group}/{key}")).unwrap_or_default());
     line("fact", key.fact.as_ref().map(|(group, key)| format!("{group}/{key}")).unwrap_or_default());
     let aliases = key.value_aliases.iter().map(|(from, to)| format!("{from} = {to}"));
     line("synonyms", aliases.collect::<Vec<_>>().join(", "));
@@ -136,6 +137,7 @@ pub fn json_key(key: &Key) -> Json {
         "value_aliases": key.value_aliases,
         "values": values,
         "fact": key.fact.as_ref().map(|(group, key)| format!("{group}/{key}")),
+        "instead": key.instead.as_ref().map(|(group, key)| format!("{group}/{key}")),
         "doc": key.doc,
         "examples": key.examples,
     })

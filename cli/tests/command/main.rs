@@ -5,6 +5,7 @@
 mod bad_input;
 mod config;
 mod explain;
+mod field;
 mod hook;
 mod host;
 mod layout;

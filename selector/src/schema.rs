@@ -100,6 +100,8 @@ pub struct Key {
     pub value_aliases: BTreeMap<String, String>,
     /// What it means, or where that is written.
     pub doc: String,
+    /// Where a host says it: a file, an instruction, another fact.
+    pub source: String,
     /// Values as documents write them.
     pub examples: Vec<String>,
     /// The host's fact that it is held against, as group and key, where that has another name.
@@ -361,6 +363,7 @@ impl Default for Key {
             aliases: Vec::new(),
             value_aliases: BTreeMap::new(),
             doc: String::new(),
+            source: String::new(),
             examples: Vec::new(),
             fact: None,
             instead: None,

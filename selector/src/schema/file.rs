@@ -66,6 +66,9 @@ pub struct Node {
     /// What it means, or a URL.
     #[serde(default)]
     pub doc: String,
+    /// Where a host says it: a file, an instruction, another fact.
+    #[serde(default)]
+    pub source: String,
     /// Values as documents write them.
     #[serde(default)]
     pub examples: Vec<Wanted>,

@@ -297,6 +297,9 @@ pub(super) fn merged(base: Option<&Key>, node: &Node) -> (Key, Vec<&'static str>
     if !node.doc.is_empty() {
         key.doc.clone_from(&node.doc);
     }
+    if !node.source.is_empty() {
+        key.source.clone_from(&node.source);
+    }
     if !node.examples.is_empty() {
         key.examples = node.examples.iter().map(ToString::to_string).collect();
     }

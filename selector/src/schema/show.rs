@@ -19,6 +19,7 @@ in `*` stands for a family. `bestfit schema show` prints the same for one host, 
 - **Role**: `requires` is what the host must have; `provides` is a fact of the image, checked only where the site asks
   (`selection.check`); `info` is never checked.
 - **Absent** is what it means that the host does not have the thing: `false`, `zero`, or that no requirement holds.
+- **Source** is where a host says it; each fact in `bestfit host` names the file or instruction that it came from.
 - **Weight** is how much a satisfied requirement counts among those of its dimension.
 ";
 
@@ -30,17 +31,17 @@ pub fn markdown(schemas: &Schemas) -> String {
         if !group.aliases.is_empty() {
             let _ = write!(page, " Also called {}.", quoted(&group.aliases));
         }
-        page.push_str("\n\n| key | type | role | dimension, weight | absent | meaning |\n|---|---|---|---|---|---|\n");
+        page.push_str("\n\n| key | type | example | role | dimension, weight | absent | source | meaning |\n|---|---|---|---|---|---|---|---|\n");
         for (name, key) in group.keys() {
             let doc = key.doc.replace('|', "\\|");
             let also = if key.aliases.is_empty() { String::new() } else { format!("; also {}", quoted(&key.aliases)) };
-            let example = key.examples.first().map(|example| format!("; for example `{example}`")).unwrap_or_default();
+            let example = key.examples.first().map(|example| format!("`{example}`")).unwrap_or_default();
             let values = values_of(key);
             let values = if values.is_empty() { String::new() } else { format!("; values: {}", quoted(&values)) };
-            let (role, absent) = (role_word(key), absent_word(key.absent));
+            let (role, absent, source) = (role_word(key), absent_word(key.absent), &key.source);
             let _ = writeln!(
                 page,
-                "| `{name}` | {} | {role} | {} {} | {absent} | {doc}{also}{example}{values} |",
+                "| `{name}` | {} | {example} | {role} | {} {} | {absent} | {source} | {doc}{also}{values} |",
                 type_of(key),
                 dimension(key.dimension),
                 key.weight
@@ -86,6 +87,7 @@ pub fn one(group: &Group, name: &str, key: &Key) -> String {
     line("dimension", format!("{}, weight {}", dimension(key.dimension), key.weight));
     line("absent", absent_word(key.absent).to_owned());
     line("aliases", key.aliases.join(", "));
+    line("source", key.source.clone());
     line("examples", key.examples.join(", "));
     line("instead", key.instead.as_ref().map(|(group, key)| format!("{group}/{key}")).unwrap_or_default());
     line("fact", key.fact.as_ref().map(|(group, key)| format!("{group}/{key}")).unwrap_or_default());
@@ -139,6 +141,7 @@ pub fn json_key(key: &Key) -> Json {
         "fact": key.fact.as_ref().map(|(group, key)| format!("{group}/{key}")),
         "instead": key.instead.as_ref().map(|(group, key)| format!("{group}/{key}")),
         "doc": key.doc,
+        "source": key.source,
         "examples": key.examples,
     })
 }

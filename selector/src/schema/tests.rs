@@ -25,6 +25,8 @@ fn the_builtin_schemas_are_valid_and_documented() {
     for group in Schemas::builtin().groups() {
         for (name, key) in group.keys() {
             assert!(!key.doc.is_empty(), "{}/{name} has no doc", group.id);
+            assert!(!key.source.is_empty(), "{}/{name} has no source: where does a host say it?", group.id);
+            assert!(!key.examples.is_empty(), "{}/{name} has no examples: what do authors write?", group.id);
             assert!(!group.keys().any(|(other, _)| key.aliases.iter().any(|alias| alias == other)), "{name}");
         }
     }
@@ -117,7 +119,7 @@ fn everything_that_is_wrong_is_found_at_once_with_its_place() {
     let found: Vec<String> = lint::check(&site_of("org.lab", nodes, edges)).iter().map(Finding::to_string).collect();
     insta::assert_snapshot!(found.join("\n"), @r#"
     site.json:5:24: error: a, "type": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, `quantity`, `version`, `string`, `enum`, `set`, `dag`
-    site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `specificity`, `aliases`, `value_aliases`, `doc`, `examples`, `fact`, `instead`, `override`
+    site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `specificity`, `aliases`, `value_aliases`, `doc`, `source`, `examples`, `fact`, `instead`, `override`
     site.json:6:5: error: b: an example cannot be read: many is no number or range
     site.json:6:5: error: b: its type cannot be compared that way
     site.json:7:5: warning: c: nothing says what it means: give it a "doc"

@@ -90,6 +90,18 @@ pub(crate) struct AskedHost {
     /// Use the configuration of this profile.
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
+    /// Hold this fact of the image against the host, too, as selection.check in the configuration does: a site that binds its
+    /// own MPI into containers asks for org.supercontainers/mpi.implementation. `*` stands for any text; repeatable.
+    #[arg(long, value_name = "GROUP/KEY", value_parser = pattern)]
+    pub(crate) check: Vec<String>,
+}
+
+/// A pattern of keys.
+fn pattern(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((group, key)) if !group.is_empty() && !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("write GROUP/KEY, such as org.supercontainers/mpi.implementation".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -204,7 +216,8 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   bestfit check ghcr.io/owner/app:v1 && echo fits
-  bestfit check oci:./layout --facts node7.json --json";
+  bestfit check oci:./layout --facts node7.json --json
+  bestfit check ghcr.io/owner/app:v1 --check org.supercontainers/mpi.implementation";
 
 const PS_EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use crate::stages::{block_on, decision, host};
 
 pub(crate) fn run(arguments: &Check) -> Result<Exit, Failure> {
     let reference = image::reference(&arguments.reference)?;
-    let loaded = image::configuration(arguments.host.profile.as_deref())?;
+    let loaded = host::configuration(&arguments.host)?;
     let host = host::asked(&arguments.host, &loaded.config)?;
     let repository = image::client(&loaded)?.repository(&reference);
     let decision = block_on(format!("reading {reference}"), async {

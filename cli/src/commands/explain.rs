@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Explain) -> Result<Exit, Failure> {
 
 fn anew(arguments: &Explain, reference: &str) -> Result<Exit, Failure> {
     let reference = image::reference(reference)?;
-    let loaded = image::configuration(arguments.host.profile.as_deref())?;
+    let loaded = host::configuration(&arguments.host)?;
     let host = host::asked(&arguments.host, &loaded.config)?;
     let repository = image::client(&loaded)?.repository(&reference);
     let decided = block_on(format!("reading {reference}"), async {
@@ -76,7 +76,7 @@ fn again(arguments: &Explain, records: &Path) -> Result<Exit, Failure> {
     };
     let text = arguments.reference.clone().unwrap_or(record.reference);
     let reference = image::reference(&text)?;
-    let loaded = image::configuration(arguments.host.profile.as_deref())?;
+    let loaded = host::configuration(&arguments.host)?;
     let repository = image::client(&loaded)?.repository(&reference);
     let facts = host::asked(&arguments.host, &loaded.config)?.facts;
     let sources = Sources { config: &loaded.config, facts, reference: &reference, repository: &repository };

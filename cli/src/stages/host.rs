@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-use bestfit_config::Config;
+use bestfit_config::{Config, Loaded};
 use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
 use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::facts::{Facts, State, Value};
@@ -12,7 +12,7 @@ use bestfit_selector::json;
 use bestfit_selector::microarch::Microarchitectures;
 use bestfit_selector::schema::Schemas;
 
-use super::file;
+use super::{file, image};
 use crate::arguments::AskedHost;
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
@@ -27,6 +27,13 @@ const HOOKS_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Host {
     pub(crate) facts: Facts,
     pub(crate) platform: HostPlatform,
+}
+
+/// The configuration that the command line asks with.
+pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
+    let mut loaded = image::configuration(arguments.profile.as_deref())?;
+    loaded.config.selection.policy.check.extend(arguments.check.iter().cloned());
+    Ok(loaded)
 }
 
 /// The host that the command line asks about.

@@ -206,3 +206,24 @@ fn check_says_which_and_why() {
     sandbox.write("config.toml", "[selection]\non_no_fit = \"deny\"\n");
     assert_eq!(sandbox.bestfit(&["check", "oci:demo:v1", "--facts", "new.json"]).code, 0);
 }
+
+#[test]
+fn facts_of_the_image_are_checked_where_the_user_asks() {
+    let sandbox = image(&[Some(r#"{"compatibilities": {"org.supercontainers": {"mpi.implementation": "openmpi"}}}"#)]);
+    let known = r#"{"state": "known", "source": "/etc/ld.so.cache", "value": "#;
+    sandbox.write(
+        "mpich.json",
+        &format!(
+            r#"{{"facts": {{"io.archspec": {{"cpu.target": {known} "x86_64_v3"}}}},
+                "host": {{"mpi.implementation": {known} ["mpich", "mpich-abi"]}}}}}}}}"#
+        ),
+    );
+    let check = |more: &[&str]| {
+        let arguments = ["check", "oci:image:v1", "--facts", "mpich.json"];
+        sandbox.bestfit(&[&arguments[..], more].concat())
+    };
+    assert_eq!((check(&[]).code, check(&["--check", "org.supercontainers/mpi.*"]).code), (2, 1));
+    assert_eq!(check(&["--check", "host/kernel.version"]).code, 2);
+    let wrong = check(&["--check", "mpi"]);
+    assert!(wrong.code == 64 && wrong.stderr.contains("write GROUP/KEY"), "{wrong:?}");
+}

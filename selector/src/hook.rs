@@ -148,7 +148,10 @@ fn mismatch(key: &Key, value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::decide;
+    use crate::decision::{Outcome, Verdict};
     use crate::schema::{SchemaFile, Schemas};
+    use crate::testing::inputs;
 
     const LAB: &str = r#"{"graph": {"id": "org.lab", "version": "1", "nodes": {
         "queue": {"metadata": {"type": "enum", "doc": "x", "aliases": ["line"]}}, "queue=gpu": {},
@@ -168,6 +171,19 @@ mod tests {
         assert_eq!(found["queue"], State::Known { value: "gpu".into() });
         assert_eq!(says(r#"{"org.lab":{"license":null}}"#).unwrap()["license"], State::Absent);
         assert_eq!(says("{}").unwrap(), BTreeMap::new());
+    }
+
+    /// What the probe leaves of a hook that failed.
+    #[test]
+    fn the_default_runs_where_a_hook_says_nothing() {
+        let asks = r#""org.lab":{"queue":"gpu"}"#;
+        let mut inputs = inputs(&[("default", None), ("special", Some(asks))], Facts::default());
+        inputs.schemas = vec![SchemaFile { name: "lab".into(), text: LAB.into() }];
+        inputs.facts.set("org.lab", "*", Fact::unknown("hook /x: it took longer than 2s", "/x"));
+        let decision = decide(&inputs).unwrap();
+        assert_eq!((decision.outcome, decision.entries[1].verdict), (Outcome::Default, Verdict::Undetermined));
+        let text = "org.lab/queue = gpu: cannot be seen: hook /x: it took longer than 2s (/x)";
+        assert_eq!(decision.entries[1].reasons[0].text, text);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub type Depth = [u64; 4];
 
 static FALSE: Value = Value::Bool(false);
 static ZERO: Value = Value::Int(0);
+
 /// How the host answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {

@@ -16,7 +16,7 @@ use bestfit_selector::json;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, setsid};
@@ -90,10 +90,11 @@ fn confine(seconds: u64) -> io::Result<()> {
     setsid()?;
     prctl::set_no_new_privs()?;
     prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
-    for (resource, limit) in LIMITS {
+    for (resource, limit) in LIMITS.into_iter().chain([(Resource::RLIMIT_CPU, seconds)]) {
+        // Nobody without rights may raise what this process was given.
+        let limit = limit.min(getrlimit(resource)?.1);
         setrlimit(resource, limit, limit)?;
     }
-    setrlimit(Resource::RLIMIT_CPU, seconds, seconds)?;
     // Whatever this process has open, and did not mark, ends here; a kernel before 5.11 says so, and every descriptor of
     // ours is marked.
     // SAFETY: it only marks descriptors of this process.

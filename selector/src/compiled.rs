@@ -172,7 +172,7 @@ impl Meaning<'_> {
             let (group, name) = schema.key(&atom.key)?.1.instead.as_ref()?;
             let (_, better) = self.schemas.group(group)?.key(name)?;
             let example = better.examples.first().map_or("…", String::as_str);
-            let ask = format!("\"{group}\": {{\"{name}\": {example:?}}}");
+            let ask = format!("\"{group}\": {{\"{name}\": {example}}}");
             Some(format!("{} = {} holds for nothing newer: better ask for {ask}", atom.name, atom.wanted))
         });
         advice.collect()

@@ -102,7 +102,7 @@ pub struct Key {
     pub doc: String,
     /// Where a host says it: a file, an instruction, another fact.
     pub source: String,
-    /// Values as documents write them.
+    /// Values as documents write them, in JSON.
     pub examples: Vec<String>,
     /// The host's fact that it is held against, as group and key, where that has another name.
     pub fact: Option<(String, String)>,

@@ -54,7 +54,7 @@ fn show_knows_the_schemas_of_the_site() {
     assert_eq!(
         text.prints(),
         "org.lab/queue\n  the queue of this node\n\n  type        enum\n  role        requires\n  \
-         dimension   other, weight 10\n  absent      mismatch\n  examples    gpu\n  values      cpu, gpu\n  \
+         dimension   other, weight 10\n  absent      mismatch\n  examples    \"gpu\"\n  values      cpu, gpu\n  \
          schema      org.lab 1, from DIR/schemas.d/lab.json\n"
     );
     assert!(sandbox.bestfit(&["schema", "show"]).prints().contains("\nnfd/memory-numa "));

@@ -14,6 +14,7 @@ use super::{
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
 use crate::microarch::{self, MicroarchError, Microarchitectures};
+use crate::value::Wanted;
 
 /// All schemas, or every error of every file.
 pub(super) fn all(builtin: &[(&str, &str)], site: &[SchemaFile]) -> Result<Schemas, SchemaErrors> {
@@ -301,7 +302,7 @@ pub(super) fn merged(base: Option<&Key>, node: &Node) -> (Key, Vec<&'static str>
         key.source.clone_from(&node.source);
     }
     if !node.examples.is_empty() {
-        key.examples = node.examples.iter().map(ToString::to_string).collect();
+        key.examples = node.examples.iter().map(Wanted::json).collect();
     }
     (key, weakened)
 }

@@ -142,7 +142,7 @@ pub fn json_key(key: &Key) -> Json {
         "instead": key.instead.as_ref().map(|(group, key)| format!("{group}/{key}")),
         "doc": key.doc,
         "source": key.source,
-        "examples": key.examples,
+        "examples": key.examples.iter().filter_map(|text| serde_json::from_str(text).ok()).collect::<Vec<Json>>(),
     })
 }
 

@@ -46,6 +46,18 @@ impl fmt::Display for Wanted {
     }
 }
 
+impl Wanted {
+    /// As a document writes it.
+    pub fn json(&self) -> String {
+        let one = |value: &Scalar| match value {
+            Scalar::Text(text) => serde_json::Value::String(text.clone()).to_string(),
+            other => other.to_string(),
+        };
+        let values: Vec<String> = self.values.iter().map(one).collect();
+        if self.array { format!("[{}]", values.join(", ")) } else { values.join(", ") }
+    }
+}
+
 impl<'de> Deserialize<'de> for Wanted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values;

@@ -95,6 +95,16 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "selection",
+        name: "platform_variants",
+        expects: "true or false",
+        doc: "Whether the variants of entries (`amd64/v3`) decide in an index that has no compatibility artifact at all: the most \
+              special variant that this host can run then goes before entries without one. Where there are artifacts, a variant \
+              can rule its entry out and no more.",
+        read: |config, value| put(&mut config.selection.policy.platform_variants, boolean(value)),
+        show: |config| config.selection.policy.platform_variants.to_string(),
+    },
+    Key {
+        section: "selection",
         name: "decision_deadline",
         expects: "a duration from \"1ms\" to \"1m\", such as \"250ms\" or \"3s\"",
         doc: "How long a create may wait for a decision; after that `on_error` holds.",

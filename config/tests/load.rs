@@ -61,6 +61,7 @@ mode = "off"
 on_no_fit = "deny"
 on_error = "deny"
 undeclared = "never"
+platform_variants = true
 decision_deadline = "250ms"
 pull_deadline = "wait"
 referrers_lifetime = "1h30m"
@@ -91,7 +92,7 @@ gid = 0x385
     assert_eq!(config.state, Path::new("/srv/state"));
     let selection = config.selection;
     assert_eq!((selection.policy.on_no_fit, selection.policy.on_error), (Otherwise::Deny, Otherwise::Deny));
-    assert_eq!(selection.policy.undeclared, Undeclared::Never);
+    assert_eq!((selection.policy.undeclared, selection.policy.platform_variants), (Undeclared::Never, true));
     assert_eq!(selection.decision_deadline, Duration::from_millis(250));
     assert_eq!(selection.pull_deadline, PullDeadline::Wait);
     assert_eq!(selection.referrers_lifetime, Duration::from_secs(5400));

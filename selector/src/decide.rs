@@ -51,6 +51,8 @@ pub struct Prepared<'a> {
     default: Option<usize>,
     shared: Found,
     slots: Vec<Slot>,
+    /// Nothing is said about any entry, and the site lets platform variants decide then.
+    by_variant: bool,
 }
 
 /// One candidate, whatever the host.
@@ -122,8 +124,11 @@ impl<'a> Prepared<'a> {
             let rules = rules.about(&subject);
             Slot { position: entry.position, class, found, rules }
         });
-        let slots = slots.collect();
-        Ok(Self { inputs, index, schemas, rules, default, shared, slots })
+        let slots: Vec<Slot> = slots.collect();
+        let said = |found: &Found| found.any || found.unread;
+        let silent = !said(&shared) && !slots.iter().any(|slot| said(&slot.found));
+        let by_variant = silent && inputs.policy.platform_variants;
+        Ok(Self { inputs, index, schemas, rules, default, shared, slots, by_variant })
     }
 
     /// Asks about one host.
@@ -159,6 +164,7 @@ impl Asked<'_> {
         let entry = prepared.entry(slot);
         if let Some(platform) = &entry.platform {
             self.host.judge_platform(platform, &mut all, trace);
+            all.declared |= prepared.by_variant && platform.requirement().is_some();
         }
         prepared.shared.evaluate(&self.host, &mut all, trace);
         slot.found.evaluate(&self.host, &mut all, trace);
@@ -184,7 +190,7 @@ impl Asked<'_> {
     pub fn decide(&self) -> Result<Decision, DecideError> {
         let prepared = self.prepared;
         let mut notes: BTreeSet<String> = prepared.shared.notes.iter().cloned().collect();
-        let mut any = prepared.shared.any || prepared.shared.unread;
+        let mut any = prepared.shared.any || prepared.shared.unread || prepared.by_variant;
         let mut candidates = Vec::new();
         for slot in &prepared.slots {
             let mut words = Words::default();

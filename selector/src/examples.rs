@@ -751,3 +751,23 @@ fn what_follows_from_known_facts_is_known() {
     assert_eq!(ask(std::slice::from_ref(&on_a), r#""org.lab":{"slow":true}"#), Verdict::Incompatible);
     assert_eq!(ask(&[on_a, ("org.lab", "ib", false.into())], r#""org.lab":{"ib":true}"#), Verdict::Incompatible);
 }
+
+/// matching.md §6: an index without artifacts is left alone, unless the site lets variants decide there.
+#[test]
+fn variants_decide_alone_only_where_the_site_says_so() {
+    let names = ["plain", "v3", "v4"];
+    let ask = |level: &str, on: bool, document: Option<&str>| {
+        let platforms = ["linux/amd64", "linux/amd64/v3", "linux/amd64/v4"];
+        let named: Vec<(&str, &str)> = names.into_iter().zip(platforms).collect();
+        let mut inputs = bare_inputs(index(&named), facts(&[("host", "cpu.level", level.into())]));
+        inputs.default = Some(image("plain"));
+        inputs.policy.platform_variants = on;
+        names.iter().for_each(|name| attach(&mut inputs, name, &[]));
+        if let Some(document) = document {
+            attach(&mut inputs, "plain", &[Attach::to(image("plain")).document(&wrap(document))]);
+        }
+        runs(&inputs, &names).1
+    };
+    assert_eq!([ask("v4", false, None), ask("v4", true, None), ask("v3", true, None)], ["plain", "v4", "v3"]);
+    assert_eq!([ask("v2", true, None), ask("v4", true, Some(""))], ["plain", "plain"]);
+}

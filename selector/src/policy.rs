@@ -17,6 +17,9 @@ pub struct Policy {
     pub on_error: Otherwise,
     /// Whether an entry that says nothing may stand in for a default that does not fit.
     pub undeclared: Undeclared,
+    /// Whether the platform variants of entries decide where an index has no artifact at all.
+    #[serde(skip_serializing_if = "is_false")]
+    pub platform_variants: bool,
     /// Whose artifacts count.
     #[serde(skip_serializing_if = "TrustMode::is_off")]
     pub trust: TrustMode,
@@ -43,6 +46,11 @@ pub enum TrustMode {
     Enforce,
     /// The same, and whatever keeps bestfit from knowing refuses the container.
     Require,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl TrustMode {

@@ -227,3 +227,12 @@ fn facts_of_the_image_are_checked_where_the_user_asks() {
     let wrong = check(&["--check", "mpi"]);
     assert!(wrong.code == 64 && wrong.stderr.contains("write GROUP/KEY"), "{wrong:?}");
 }
+
+/// matching.md §9, example 5: the label compares by equality, and the text says what to write instead.
+#[test]
+fn explain_names_the_better_key() {
+    let sandbox = image(&[Some(r#"{"compatibilities": {"nfd": {"kernel-version.major": 4}}}"#)]);
+    let run = sandbox.bestfit(&["explain", "oci:image:v1", "--facts", "new.json"]);
+    let advice = "note: nfd/kernel-version.major = 4 holds for nothing newer: better ask for \"host\": {\"kernel.version\": \">=4.18\"}\n";
+    assert!(run.prints().ends_with(advice), "{}", run.stdout);
+}

@@ -30,7 +30,7 @@ fn with_output(page: &str) -> String {
             continue;
         }
         let inside = block(&mut lines);
-        let _ = write!(text, "{inside}```\n");
+        let _ = writeln!(text, "{inside}```");
         if line != "```sh" {
             continue;
         }
@@ -38,7 +38,7 @@ fn with_output(page: &str) -> String {
         if lines.peek() == Some(&"```text") {
             lines.next();
             block(&mut lines);
-            let _ = write!(text, "```text\n{output}```\n");
+            let _ = writeln!(text, "```text\n{output}```");
         } else {
             assert_eq!(output, "", "{inside}");
         }

@@ -2,7 +2,7 @@
 //! files of either byte order (System V ABI, "Object Files"; LSB, "Symbol Versioning"). Reads parts, never whole files.
 
 /// Gives `length` bytes from `offset` on, or fewer where the file ends.
-pub(crate) type Read<'a, E> = dyn FnMut(u64, usize) -> Result<Vec<u8>, E> + 'a;
+pub(super) type Read<'a, E> = dyn FnMut(u64, usize) -> Result<Vec<u8>, E> + 'a;
 
 /// The type of the section of version definitions, and of one that holds data.
 const GNU_VERDEF: u32 = 0x6fff_fffd;
@@ -23,7 +23,7 @@ const SYMBOLS: &str = "GLIBC_";
 
 /// Why a file tells no version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ElfError<E> {
+pub(super) enum ElfError<E> {
     #[error("{0}")]
     Read(E),
     #[error("{0}")]
@@ -42,7 +42,7 @@ struct Section {
 
 /// The version of a glibc: the one in its banner, else the highest that its symbols have (the two differ where a release
 /// brought no new symbol).
-pub(crate) fn glibc_version<E>(read: &mut Read<'_, E>) -> Result<String, ElfError<E>> {
+pub(super) fn glibc_version<E>(read: &mut Read<'_, E>) -> Result<String, ElfError<E>> {
     let header = read(0, HEADER).map_err(ElfError::Read)?;
     let order = order(&header).ok_or(ElfError::Shape("no 64-bit ELF file"))?;
     let cut = || ElfError::Shape("cut off, or its sections lie outside it");
@@ -152,11 +152,11 @@ fn text(table: &[u8], at: usize) -> Option<&str> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// A library with the named versions of symbols, and `constants` as its `.rodata`.
-    pub(crate) fn library(versions: &[&str], constants: &str, big: bool) -> Vec<u8> {
+    fn library(versions: &[&str], constants: &str, big: bool) -> Vec<u8> {
         let number = |number: usize, length: usize| {
             let bytes = (number as u64).to_be_bytes()[8 - length..].to_vec();
             if big { bytes } else { bytes.into_iter().rev().collect() }

@@ -9,7 +9,7 @@ use crate::HOST;
 use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
 
-const LIBRARY: &str = "libc.so.6";
+pub(super) const LIBRARY: &str = "libc.so.6";
 
 /// Where distributions keep it, where the loader's cache does not say.
 const PLACES: [&str; 9] = [

@@ -4,7 +4,7 @@
 use crate::root::HostRoot;
 use crate::seen::Seen;
 
-pub(crate) const PATH: &str = "/etc/ld.so.cache";
+pub(super) const PATH: &str = "/etc/ld.so.cache";
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
@@ -18,15 +18,15 @@ const MOST: usize = 1 << 15;
 
 /// The libraries that the loader knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct LdCache(Vec<Library>);
+pub(super) struct LdCache(Vec<Library>);
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Library {
+pub(super) struct Library {
     /// The name that programs ask for, such as `libmpi.so.12`.
-    pub(crate) soname: String,
+    pub(super) soname: String,
     /// The file.
-    pub(crate) path: String,
+    pub(super) path: String,
     /// For which kind of programs, as glibc numbers them.
     flags: u32,
 }
@@ -43,10 +43,11 @@ enum CacheError {
 }
 
 impl LdCache {
-    /// The cache of the host. A host without one, such as one with musl, has no library that is found through it.
-    pub(crate) fn load(root: &HostRoot) -> Seen<Self> {
+    /// Those libraries of the host's cache whose names begin with one of `names`. A host without a cache, such as one with
+    /// musl, has no library that is found through it.
+    pub(super) fn load(root: &HostRoot, names: &[&str]) -> Seen<Self> {
         match root.seen(root.bytes(PATH), "/etc") {
-            Seen::Known(bytes) => match Self::parse(&bytes) {
+            Seen::Known(bytes) => match Self::parse(&bytes, names) {
                 Ok(cache) => Seen::Known(cache),
                 Err(error) => Seen::Unknown(format!("{PATH}: {error}")),
             },
@@ -55,7 +56,7 @@ impl LdCache {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, CacheError> {
+    fn parse(bytes: &[u8], names: &[&str]) -> Result<Self, CacheError> {
         let cache = bytes.get(start(bytes)..).filter(|cache| cache.starts_with(MAGIC)).ok_or(CacheError::Magic)?;
         let words = Words::of(cache).ok_or(CacheError::Short)?;
         let count = words.at(cache, MAGIC.len()).ok_or(CacheError::Short)?;
@@ -63,15 +64,21 @@ impl LdCache {
             return Err(CacheError::TooMany);
         }
         let entries = cache.get(HEADER..HEADER + count * ENTRY).ok_or(CacheError::Short)?;
-        let library = |entry: &[u8]| {
-            let text = |at: usize| text(cache, words.at(entry, at)?);
-            Some(Library { flags: words.at(entry, 0)? as u32, soname: text(4)?, path: text(8)? })
-        };
-        entries.chunks_exact(ENTRY).map(library).collect::<Option<_>>().map(Self).ok_or(CacheError::Short)
+        let mut libraries = Vec::new();
+        for entry in entries.chunks_exact(ENTRY) {
+            let text = |at: usize| words.at(entry, at).and_then(|at| text(cache, at)).ok_or(CacheError::Short);
+            let (soname, path) = (text(4)?, text(8)?);
+            if names.iter().any(|name| soname.starts_with(name.as_bytes())) {
+                let flags = words.at(entry, 0).and_then(|flags| u32::try_from(flags).ok()).ok_or(CacheError::Short)?;
+                let [soname, path] = [soname, path].map(|text| String::from_utf8_lossy(text).into_owned());
+                libraries.push(Library { soname, path, flags });
+            }
+        }
+        Ok(Self(libraries))
     }
 
     /// The libraries for programs of this architecture (GOARCH spelling); all, where the architecture is not known.
-    pub(crate) fn native<'a>(&'a self, architecture: Option<&'a str>) -> impl Iterator<Item = &'a Library> {
+    pub(super) fn native<'a>(&'a self, architecture: Option<&'a str>) -> impl Iterator<Item = &'a Library> {
         let wanted = architecture.and_then(flags);
         self.0.iter().filter(move |library| wanted.is_none_or(|wanted| library.flags & 0xff00 == wanted))
     }
@@ -134,18 +141,17 @@ impl Words {
 }
 
 /// The text at the byte `at`, up to its NUL.
-fn text(cache: &[u8], at: usize) -> Option<String> {
+fn text(cache: &[u8], at: usize) -> Option<&[u8]> {
     let rest = cache.get(at..)?;
-    let length = rest.iter().position(|byte| *byte == 0)?;
-    Some(String::from_utf8_lossy(rest.get(..length)?).into_owned())
+    rest.get(..rest.iter().position(|byte| *byte == 0)?)
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// A cache as ldconfig writes it: header, entries, texts; `order` is the byte at 28.
-    pub(crate) fn cache(libraries: &[(&str, &str, u32)], big: bool, order: u8) -> Vec<u8> {
+    fn cache(libraries: &[(&str, &str, u32)], big: bool, order: u8) -> Vec<u8> {
         let word = |number: usize| {
             let number = u32::try_from(number).unwrap();
             if big { number.to_be_bytes() } else { number.to_le_bytes() }
@@ -175,14 +181,16 @@ pub(crate) mod tests {
     const MPI: (&str, &str, u32) = ("libmpi.so.12", "/usr/lib64/mpich/lib/libmpi.so.12", 0x0303);
     const LIBC_32: (&str, &str, u32) = ("libc.so.6", "/lib/libc.so.6", 0x0003);
 
+    const NAMES: [&str; 2] = ["libmpi.so.", "libc.so.6"];
+
     fn names(bytes: &[u8], architecture: &str) -> Vec<String> {
-        LdCache::parse(bytes).unwrap().native(Some(architecture)).map(|library| library.path.clone()).collect()
+        LdCache::parse(bytes, &NAMES).unwrap().native(Some(architecture)).map(|library| library.path.clone()).collect()
     }
 
     #[test]
     fn entries_are_read_in_either_order_of_bytes() {
         for (big, order) in [(false, 2), (true, 3), (false, 0), (true, 0)] {
-            let bytes = cache(&[MPI, LIBC_32], big, order);
+            let bytes = cache(&[MPI, ("libm.so.6", "/lib/libm.so.6", 0x0303), LIBC_32], big, order);
             assert_eq!(names(&bytes, "amd64"), [MPI.1], "{big} {order}");
             assert_eq!(names(&bytes, "386"), [LIBC_32.1]);
             assert_eq!(names(&bytes, "arm64"), [""; 0]);
@@ -213,19 +221,19 @@ pub(crate) mod tests {
             (&many, CacheError::TooMany),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(LdCache::parse(bytes), Err(expected), "{bytes:?}");
+            assert_eq!(LdCache::parse(bytes, &NAMES), Err(expected), "{bytes:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_taken(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), at in 0usize..130, byte in proptest::num::u8::ANY) {
-            let _ = LdCache::parse(&bytes);
-            let _ = LdCache::parse(&[MAGIC, &bytes[..]].concat());
-            let _ = LdCache::parse(&[OLD_MAGIC, &bytes[..]].concat());
+            let _ = LdCache::parse(&bytes, &NAMES);
+            let _ = LdCache::parse(&[MAGIC, &bytes[..]].concat(), &NAMES);
+            let _ = LdCache::parse(&[OLD_MAGIC, &bytes[..]].concat(), &NAMES);
             let mut broken = cache(&[MPI, LIBC_32], false, 2);
             broken[at] = byte;
-            let _ = LdCache::parse(&broken);
+            let _ = LdCache::parse(&broken, &NAMES);
         }
     }
 }

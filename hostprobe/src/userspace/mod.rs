@@ -22,9 +22,12 @@ use crate::{HOST, platform};
 /// Where Spack's documentation puts an installation for all users.
 const SPACK: &str = "/opt/spack";
 
+/// How the names of the libraries begin that are asked about.
+const LIBRARIES: [&str; 3] = [glibc::LIBRARY, "libmpi", "libpmi"];
+
 pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, facts: &mut Facts) {
     let architecture = platform::architecture(root, info);
-    let cache = ldcache::LdCache::load(root);
+    let cache = ldcache::LdCache::load(root, &LIBRARIES);
     glibc::probe(root, architecture, &cache, facts);
     mpi::probe(root, architecture, &cache, facts);
     pmi::probe(root, architecture, &cache, facts);

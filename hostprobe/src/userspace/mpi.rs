@@ -215,7 +215,7 @@ impl Found {
                 (Seen::Known(names), None) if names.contains(whose) => {
                     Fact::unknown("neither a pkg-config file nor a directory tells its version", &source)
                 }
-                (Seen::Known(_) | Seen::Absent, _) => Fact::absent(&source),
+                (Seen::Known(_) | Seen::Absent, _) => Fact::absent(ldcache::PATH),
             };
             facts.set(HOST, key, fact);
         }

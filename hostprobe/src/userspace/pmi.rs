@@ -33,8 +33,8 @@ pub(super) fn probe(root: &HostRoot, architecture: Option<&str>, cache: &Seen<Ld
 /// `MpiDefault` of slurm.conf(5), whose names are written in any case; `none` is none.
 fn mpi_default(text: &str) -> Option<String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let words = lines.flat_map(str::split_whitespace).filter_map(|word| word.split_once('='));
-    let value = words.filter(|(name, _)| name.eq_ignore_ascii_case("MpiDefault")).next_back()?.1.to_lowercase();
+    let mut words = lines.flat_map(str::split_whitespace).filter_map(|word| word.split_once('='));
+    let value = words.rfind(|(name, _)| name.eq_ignore_ascii_case("MpiDefault"))?.1.to_lowercase();
     (!value.is_empty() && value != "none").then_some(value)
 }
 

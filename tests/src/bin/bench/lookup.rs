@@ -1,4 +1,4 @@
-//! Owns measuring decisions that have to ask a registry, the cost of a dead one, and how fast entries are matched.
+//! Owns measuring decisions that have to ask a registry, and the cost of a dead one.
 
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::node::{Node, Settings};
@@ -6,7 +6,6 @@ use bestfit_tests::registry::{Kind, Registry};
 
 use crate::image;
 use crate::proxy::{self, Proxy};
-use crate::statistics::Median;
 
 /// Entries of the index that is decided cold; `MANY` is near the most that bestfit accepts.
 const FEW: usize = 4;
@@ -26,8 +25,6 @@ pub(crate) struct Cold {
 pub(crate) struct Lookups {
     /// Cold decisions; where a registry's program is missing, there is none about it.
     pub(crate) cold: Vec<Cold>,
-    /// Entries per second in the stage `match` of a warm decision over an index of many entries.
-    pub(crate) evaluations: Median,
     /// Milliseconds of the whole worker with a registry that accepts and never answers: the first create, and the next.
     pub(crate) dead: [f64; 2],
 }
@@ -40,9 +37,8 @@ pub(crate) fn measure(node: &mut Node, mut docker: Registry) -> Lookups {
             Err(why) => println!("SKIP: cold decisions {name}: {why}"),
         }
     }
-    let evaluations = evaluations(node, &docker);
     let dead = dead(node, &mut docker);
-    Lookups { cold, evaluations, dead }
+    Lookups { cold, dead }
 }
 
 /// `observe` decides and brings nothing in: all requests are the decision's.
@@ -71,21 +67,6 @@ fn cold_decision(node: &mut Node, registry: &Registry, name: &'static str, entri
 /// The record of the only create since the configuration was made new; observing goes on after the container ran.
 fn one_record(node: &Node) -> serde_json::Value {
     bestfit_tests::command::eventually("the record", std::time::Duration::from_secs(40), || node.records().pop())
-}
-
-fn evaluations(node: &mut Node, registry: &Registry) -> Median {
-    let reference = image::push(registry, &registry.host, "bench/many", &image::of_entries(MANY));
-    node.ctr().pull(&reference);
-    node.configure(&observe());
-    for number in 1..=21 {
-        node.ctr().run(OURS, &[], &reference, "one", &["/probe", "exit", "0"]).ok();
-        bestfit_tests::command::eventually("the record", std::time::Duration::from_secs(10), || {
-            (node.records().len() == number).then_some(())
-        });
-    }
-    let records = node.records();
-    let micros = records.iter().skip(1).map(|record| record["timings"]["match"].as_f64().expect("timing"));
-    Median::of(micros.map(|micros| MANY as f64 * 1e6 / micros.max(1.0)))
 }
 
 fn dead(node: &mut Node, registry: &mut Registry) -> [f64; 2] {

@@ -53,7 +53,6 @@ pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory
         let (entries, rounds, requests) = (cold.entries, cold.rounds, cold.requests);
         println!("  {:24} {entries:2} entries: {rounds} rounds, {requests} requests", cold.registry);
     }
-    println!("the worker's stage match: {:.0} entries per second", lookups.evaluations);
     let [first, next] = lookups.dead;
     println!("a registry that never answers: first create {first:.0} ms, another image's next {next:.0} ms");
 }
@@ -114,7 +113,6 @@ pub(crate) fn write(
             "with_host": size.with_host.json(),
             "decide": size.decide.json(),
         })).collect::<Vec<_>>(),
-        "match_stage_entries_per_second": lookups.evaluations.json(),
         "dead_registry_ms": lookups.dead.map(round),
         "caches": "warm: content, snapshots, referrers and artifacts on the node; cold and dead_registry: bestfit's cache empty",
     });

@@ -10,6 +10,7 @@
 //!
 //! In the order of the data:
 //! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`decision`]: the vocabulary;
+//! - [`scope`]: what a container was given, and facts narrowed to that;
 //! - [`json`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
 //! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`evidence`]: which of it is in force;
@@ -51,6 +52,7 @@ pub mod ranking;
 pub mod record;
 pub mod rules;
 pub mod schema;
+pub mod scope;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,7 @@ use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
 use bestfit_selector::platform::candidates;
+use bestfit_selector::scope::{Scope, narrow};
 
 use crate::containerd::Containerd;
 use crate::create::{Create, End, unix_now};
@@ -38,9 +39,10 @@ impl Create<'_> {
         &mut self,
         containerd: &Containerd,
         subject: &Subject,
-        facts: Facts,
+        mut facts: Facts,
         host: &HostPlatform,
     ) -> Result<Decided, End> {
+        narrow(&mut facts, &Scope::of(&self.bundle.spec, &subject.default_config.config.env));
         let started = Instant::now();
         let deadline = self.within(self.config.selection.decision_deadline);
         let mut ask = self.ask(subject, facts, host.clone(), deadline);

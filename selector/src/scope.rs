@@ -1,0 +1,250 @@
+//! Owns the container's scope: which devices its runtime spec gives it, and facts narrowed to these (matching.md §5: "no GPU
+//! given means no GPU fact"). Reads nothing by itself; what cannot be told becomes unknown, never known.
+
+mod narrow;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::devices::Kind;
+
+pub use narrow::narrow;
+
+/// NVIDIA's container toolkit reads this variable: indexes, UUIDs, `all`; `void`, `none` and nothing give none.
+const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES=";
+/// Mounted by NVIDIA's device plugin in the place of the variable.
+const VISIBLE_MOUNTS: &str = "/var/run/nvidia-container-devices";
+/// Annotations that ask for devices of the Container Device Interface begin so.
+const CDI: &str = "cdi.k8s.io/";
+/// Vendors of CDI devices, as the part before the slash of their kind.
+const CDI_VENDORS: [(&str, Kind); 5] = [
+    ("nvidia.com", Kind::Nvidia),
+    ("amd.com", Kind::Amd),
+    ("intel.com", Kind::Intel),
+    ("gpu.intel.com", Kind::Intel),
+    ("habana.ai", Kind::Accelerator),
+];
+
+/// What a container was given of one kind of devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Given {
+    /// None.
+    #[default]
+    Nothing,
+    /// At least one.
+    Devices,
+    /// That cannot be told: why.
+    Untold(String),
+}
+
+/// The devices that a container was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    given: BTreeMap<Kind, Given>,
+    /// Nodes below `/dev/dri`: they do not say whose they are.
+    graphics: Given,
+}
+
+/// What a device node stands for.
+enum Node {
+    Of(Kind),
+    Graphics,
+    /// A device of any kind, handed through.
+    Any,
+}
+
+impl Scope {
+    /// Reads a runtime spec: `linux.devices`, `mounts`, `process.env` and `annotations`. `image_env` is the environment of
+    /// the image that containerd chose: what stands there was not asked for by the container's user.
+    pub fn of(spec: &Value, image_env: &[String]) -> Self {
+        let mut scope = Self::default();
+        for device in list(spec, "/linux/devices") {
+            let number = |key| device.get(key).and_then(Value::as_u64);
+            let numbers = number("major").zip(number("minor")).filter(|_| matches!(text(device, "type"), "c" | "u"));
+            match node(text(device, "path"), numbers) {
+                Some(Node::Of(kind)) => scope.give(kind),
+                Some(Node::Graphics) => scope.graphics = Given::Devices,
+                Some(Node::Any) => scope.doubt_all("a device was handed through, and its kind cannot be told"),
+                None => {}
+            }
+        }
+        for mount in list(spec, "/mounts") {
+            scope.mounted(text(mount, "source"), text(mount, "destination"));
+        }
+        scope.visible(spec, image_env);
+        let annotations = spec.get("annotations").and_then(Value::as_object).into_iter().flatten();
+        for (_, value) in annotations.filter(|(key, _)| key.starts_with(CDI)) {
+            scope.cdi(value.as_str().unwrap_or_default());
+        }
+        scope
+    }
+
+    /// What was given of a kind, nodes of `/dev/dri` apart.
+    pub fn given(&self, kind: Kind) -> Given {
+        self.given.get(&kind).cloned().unwrap_or_default()
+    }
+
+    fn give(&mut self, kind: Kind) {
+        self.given.insert(kind, Given::Devices);
+    }
+
+    fn doubt(&mut self, kind: Kind, why: &str) {
+        if self.given(kind) == Given::Nothing {
+            self.given.insert(kind, Given::Untold(why.to_owned()));
+        }
+    }
+
+    fn doubt_all(&mut self, why: &str) {
+        Kind::ALL.into_iter().for_each(|kind| self.doubt(kind, why));
+    }
+
+    /// A mounted node can be opened only where the device cgroup allows it, which the mount does not say.
+    fn mounted(&mut self, source: &str, destination: &str) {
+        if destination.starts_with(VISIBLE_MOUNTS) {
+            return self.give(Kind::Nvidia);
+        }
+        let why = "device nodes are mounted; whether they may be opened cannot be told";
+        match node(source, None) {
+            _ if source.trim_end_matches('/') == "/dev" => self.doubt_all(why),
+            Some(Node::Of(kind)) => self.doubt(kind, why),
+            Some(Node::Graphics) if self.graphics == Given::Nothing => self.graphics = Given::Untold(why.to_owned()),
+            Some(Node::Any) => self.doubt_all(why),
+            Some(Node::Graphics) | None => {}
+        }
+    }
+
+    /// The variable counts where the container's user or a device plugin set it; CUDA images set it to `all` themselves.
+    fn visible(&mut self, spec: &Value, image_env: &[String]) {
+        let set = list(spec, "/process/env").filter_map(Value::as_str).rfind(|variable| variable.starts_with(VISIBLE));
+        match set {
+            Some(variable) if matches!(&variable[VISIBLE.len()..], "" | "void" | "none") => {}
+            Some(variable) if image_env.iter().any(|own| own == variable) => self.doubt(
+                Kind::Nvidia,
+                "only the image itself sets NVIDIA_VISIBLE_DEVICES; whether the runtime follows it cannot be told",
+            ),
+            Some(_) => self.give(Kind::Nvidia),
+            None => {}
+        }
+    }
+
+    /// A list of CDI devices: `nvidia.com/gpu=0,nvidia.com/gpu=1`.
+    fn cdi(&mut self, names: &str) {
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            let vendor = name.split_once('/').map_or(name, |(vendor, _)| vendor);
+            match CDI_VENDORS.iter().find(|(known, _)| *known == vendor) {
+                Some((_, kind)) => self.give(*kind),
+                None => self.doubt_all("a CDI device of another vendor was asked for"),
+            }
+        }
+    }
+}
+
+/// What the node at `path` stands for, by its name, or by its number where Linux fixes that
+/// (Documentation/admin-guide/devices.txt: 195 NVIDIA, 226 graphics, 231 InfiniBand, 261 accelerators).
+fn node(path: &str, numbers: Option<(u64, u64)>) -> Option<Node> {
+    let name = path.strip_prefix("/dev/").unwrap_or_default();
+    let numbered = |prefix: &str| {
+        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|character: char| character.is_ascii_digit()))
+    };
+    let is = |names: &[&str]| names.contains(&name.split('/').next().unwrap_or_default());
+    match numbers {
+        // 255 is nvidiactl, 254 nvidia-modeset.
+        Some((195, minor)) if minor < 254 => return Some(Node::Of(Kind::Nvidia)),
+        Some((226, _)) => return Some(Node::Graphics),
+        Some((261, _)) => return Some(Node::Of(Kind::Accelerator)),
+        _ => {}
+    }
+    let accelerator = ["accel", "neuron", "hl", "davinci", "apex_"].into_iter().any(numbered) || is(&["accel"]);
+    if numbered("nvidia") {
+        Some(Node::Of(Kind::Nvidia))
+    } else if name == "kfd" {
+        Some(Node::Of(Kind::Amd))
+    } else if is(&["dri"]) {
+        Some(Node::Graphics)
+    } else if name == "infiniband" || numbered("infiniband/uverbs") || numbered("cxi") || numbered("hfi1_") {
+        Some(Node::Of(Kind::Fabric))
+    } else if accelerator {
+        Some(Node::Of(Kind::Accelerator))
+    } else if name == "dxg" || numbered("vfio/") {
+        Some(Node::Any)
+    } else {
+        None
+    }
+}
+
+fn list<'a>(spec: &'a Value, pointer: &'static str) -> impl DoubleEndedIterator<Item = &'a Value> {
+    spec.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// `y`, `n` or `?` for NVIDIA, AMD, Intel, accelerators, fabrics and graphics.
+    fn letters(scope: &Scope) -> String {
+        let letter = |given: &Given| match given {
+            Given::Devices => 'y',
+            Given::Nothing => 'n',
+            Given::Untold(_) => '?',
+        };
+        Kind::ALL.into_iter().map(|kind| letter(&scope.given(kind))).chain([letter(&scope.graphics)]).collect()
+    }
+
+    #[test]
+    fn the_runtime_spec_says_what_was_given() {
+        let device = |path: &str| json!({"linux": {"devices": [{"path": path, "type": "c", "major": 1, "minor": 3}]}});
+        let numbered = |major: u64, minor: u64| json!({"linux": {"devices": [{"path": "/dev/x", "type": "c", "major": major, "minor": minor}]}});
+        let mount = |source: &str, to: &str| json!({"mounts": [{"source": source, "destination": to}]});
+        let env = |value: &str| json!({"process": {"env": ["A=1", format!("NVIDIA_VISIBLE_DEVICES={value}")]}});
+        let cdi = |value: &str| json!({"annotations": {"cdi.k8s.io/x": value}});
+        for (spec, expected) in [
+            (json!({}), "nnnnnn"),
+            (json!([1]), "nnnnnn"),
+            (device("/dev/null"), "nnnnnn"),
+            (device("/dev/nvidiactl"), "nnnnnn"),
+            (device("/dev/nvidia0"), "ynnnnn"),
+            (numbered(195, 0), "ynnnnn"),
+            (numbered(195, 255), "nnnnnn"),
+            (numbered(226, 128), "nnnnny"),
+            (device("/dev/kfd"), "nynnnn"),
+            (device("/dev/dri/renderD128"), "nnnnny"),
+            (device("/dev/accel/accel0"), "nnnynn"),
+            (device("/dev/neuron0"), "nnnynn"),
+            (device("/dev/infiniband/uverbs0"), "nnnnyn"),
+            (device("/dev/infiniband/rdma_cm"), "nnnnnn"),
+            (device("/dev/vfio/12"), "?????n"),
+            (device("/dev/vfio/vfio"), "nnnnnn"),
+            (mount("/dev", "/dev"), "?????n"),
+            (mount("/dev/nvidia0", "/dev/nvidia0"), "?nnnnn"),
+            (mount("/dev/dri", "/dev/dri"), "nnnnn?"),
+            (mount("/data", "/dev/nvidia0"), "nnnnnn"),
+            (mount("/dev/null", "/var/run/nvidia-container-devices/0"), "ynnnnn"),
+            (env("all"), "ynnnnn"),
+            (env("GPU-1,GPU-2"), "ynnnnn"),
+            (env("void"), "nnnnnn"),
+            (env(""), "nnnnnn"),
+            (env("image"), "?nnnnn"),
+            (cdi("nvidia.com/gpu=0"), "ynnnnn"),
+            (cdi("amd.com/gpu=all,habana.ai/gaudi=1"), "nynynn"),
+            (cdi("vendor.example/x=1"), "?????n"),
+        ] {
+            let own = ["NVIDIA_VISIBLE_DEVICES=image".to_owned()];
+            assert_eq!(letters(&Scope::of(&spec, &own)), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_for_certain_is_not_doubted_again() {
+        let spec = json!({
+            "linux": {"devices": [{"path": "/dev/nvidia0"}, {"path": "/dev/dri/card0"}]},
+            "mounts": [{"source": "/dev/", "destination": "/host"}, {"source": "/dev/dri", "destination": "/dev/dri"}]
+        });
+        assert_eq!(letters(&Scope::of(&spec, &[])), "y????y");
+    }
+}

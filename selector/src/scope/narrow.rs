@@ -1,0 +1,465 @@
+//! Owns narrowing: facts about devices that the container was not given become absent, and those that may be about another
+//! device than its own become unknown. All other facts stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Given, Scope};
+use crate::devices::Kind;
+use crate::facts::{Fact, Facts, State, Value};
+use crate::features::Instance;
+
+const NFD: &str = "nfd";
+const HOST: &str = "host";
+/// NFD's feature of PCI devices.
+const PCI: &str = "pci.device";
+/// Where a narrowed fact comes from.
+const SOURCE: &str = "the devices of the container";
+/// NFD's features that hold what vendors' programs wrote into `features.d`.
+const LOCAL: [&str; 2] = ["local.label", "local.feature"];
+/// NFD's features that name kernel modules.
+const MODULES: [&str; 2] = ["kernel.loadedmodule", "kernel.enabledmodule"];
+
+/// Labels below these names are about a vendor's devices.
+const LABELS: [(&str, Kind); 6] = [
+    ("nvidia.com/", Kind::Nvidia),
+    ("amd.com/", Kind::Amd),
+    ("beta.amd.com/", Kind::Amd),
+    ("gpu.intel.com/", Kind::Intel),
+    ("habana.ai/", Kind::Accelerator),
+    ("rdma.", Kind::Fabric),
+];
+
+/// Drivers that say nothing to a container without their devices.
+const DRIVERS: [(&str, Kind); 12] = [
+    ("nvidia", Kind::Nvidia),
+    ("nvidia_drm", Kind::Nvidia),
+    ("nvidia_fs", Kind::Nvidia),
+    ("nvidia_modeset", Kind::Nvidia),
+    ("nvidia_peermem", Kind::Nvidia),
+    ("nvidia_uvm", Kind::Nvidia),
+    ("amdgpu", Kind::Amd),
+    ("i915", Kind::Intel),
+    ("xe", Kind::Intel),
+    ("habanalabs", Kind::Accelerator),
+    ("neuron", Kind::Accelerator),
+    ("intel_vpu", Kind::Accelerator),
+];
+
+/// Narrows the facts of a host to what a container was given.
+pub fn narrow(facts: &mut Facts, scope: &Scope) {
+    let narrowing = Narrowing::new(facts, scope);
+    narrowing.nfd(facts);
+    narrowing.host(facts);
+    narrowing.modules(facts);
+    narrowing.instances(facts);
+    facts.devices.retain(|device| narrowing.given[&device.kind] != Given::Nothing);
+}
+
+/// Whether a fact is one about the container's devices.
+enum Held {
+    Yes,
+    No,
+    Untold(String),
+}
+
+struct Narrowing {
+    given: BTreeMap<Kind, Given>,
+    /// All PCI devices of the host; none where not all could be read.
+    pci: Option<Vec<PciId>>,
+}
+
+/// A PCI device, or a pattern of some where parts are empty; hexadecimal in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PciId {
+    /// Base class and subclass.
+    class: String,
+    vendor: String,
+    device: String,
+}
+
+impl PciId {
+    fn of(instance: &Instance) -> Self {
+        let part = |name: &str| instance.attributes.get(name).cloned().unwrap_or_default();
+        Self { class: part("class"), vendor: part("vendor"), device: part("device") }
+    }
+
+    /// The devices that an NFD label is about: `pci-10de.present`, `pci-0302_10de.sriov.capable`, `pci-0302_10de_2330.present`.
+    fn of_label(label: &str) -> Option<Self> {
+        let (name, _) = label.strip_prefix("pci-")?.split_once('.')?;
+        let parts: Vec<&str> = name.split('_').collect();
+        let (class, vendor, device) = match parts[..] {
+            [vendor] => ("", vendor, ""),
+            [class, vendor] => (class, vendor, ""),
+            [class, vendor, device, ..] => (class, vendor, device),
+            [] => return None,
+        };
+        Some(Self { class: class.to_owned(), vendor: vendor.to_owned(), device: device.to_owned() })
+    }
+
+    /// Of which kind such a device is; none for those that a container is not given one by one.
+    fn kind(&self) -> Option<Kind> {
+        let class = self.class.as_str();
+        match self.vendor.as_str() {
+            "10de" => Some(Kind::Nvidia),
+            "1002" => Some(Kind::Amd),
+            "8086" if class.starts_with("03") => Some(Kind::Intel),
+            "1d0f" if self.device.starts_with("efa") => Some(Kind::Fabric),
+            // AWS Neuron is a system peripheral.
+            "1d0f" if class == "0880" => Some(Kind::Accelerator),
+            // Slingshot.
+            "17db" => Some(Kind::Fabric),
+            _ if class.starts_with("12") => Some(Kind::Accelerator),
+            // InfiniBand and fabric controllers.
+            _ if matches!(class, "0207" | "0208") => Some(Kind::Fabric),
+            _ => None,
+        }
+    }
+
+    /// Not a function beside the device itself, such as a GPU's sound.
+    fn is_main(&self) -> bool {
+        let gpu = matches!(self.kind(), Some(Kind::Nvidia | Kind::Amd | Kind::Intel));
+        !gpu || self.class.is_empty() || self.class.starts_with("03") || self.class.starts_with("12")
+    }
+
+    fn covers(&self, device: &Self) -> bool {
+        let part = |pattern: &str, value: &str| pattern.is_empty() || pattern == value;
+        part(&self.class, &device.class) && part(&self.vendor, &device.vendor) && part(&self.device, &device.device)
+    }
+}
+
+impl Narrowing {
+    fn new(facts: &Facts, scope: &Scope) -> Self {
+        let instances = facts.features.instances.get(PCI);
+        let pci: Option<Vec<PciId>> = instances.map(|all| all.elements.iter().map(PciId::of).collect());
+        let given = Kind::ALL.into_iter().map(|kind| (kind, given(scope, kind, pci.as_deref()))).collect();
+        Self { given, pci }
+    }
+
+    /// Whether what is said about `pattern`, devices of `kind`, is said about those of the container, whichever these are.
+    fn held(&self, kind: Kind, pattern: Option<&PciId>) -> Held {
+        match &self.given[&kind] {
+            Given::Nothing => return Held::No,
+            Given::Untold(why) => return Held::Untold(why.clone()),
+            Given::Devices if pattern.is_some_and(|pattern| !pattern.is_main()) => return Held::Yes,
+            Given::Devices => {}
+        }
+        let Some(pci) = &self.pci else {
+            return Held::Untold("the PCI devices of this host could not all be read".to_owned());
+        };
+        let mut main = pci.iter().filter(|device| device.kind() == Some(kind) && device.is_main());
+        let same = match pattern {
+            Some(pattern) => main.all(|device| pattern.covers(device)),
+            None => {
+                let first = main.next();
+                main.all(|device| Some(device) == first)
+            }
+        };
+        if same {
+            return Held::Yes;
+        }
+        Held::Untold("devices of this host differ, and which of them the container was given cannot be told".to_owned())
+    }
+
+    fn nfd(&self, facts: &mut Facts) {
+        for (key, fact) in facts.facts.get_mut(NFD).into_iter().flatten() {
+            if let Some(pattern) = PciId::of_label(key) {
+                if let Some(kind) = pattern.kind() {
+                    set(fact, self.held(kind, Some(&pattern)));
+                }
+            } else if let Some(kind) = kind_of_label(key) {
+                set(fact, self.held(kind, None));
+            }
+        }
+        for name in LOCAL {
+            let Some(family) = facts.features.attributes.get_mut(name) else { continue };
+            let mut untold = Vec::new();
+            family.elements.retain(|key, _| match kind_of_label(key).map(|kind| self.held(kind, None)) {
+                None | Some(Held::Yes) => true,
+                Some(Held::No) => false,
+                Some(Held::Untold(why)) => {
+                    untold.push((format!("{name}/{key}"), why));
+                    false
+                }
+            });
+            facts.features.unknown.extend(untold);
+        }
+    }
+
+    fn host(&self, facts: &mut Facts) {
+        let Some(keys) = facts.facts.get_mut(HOST) else { return };
+        for kind in Kind::ALL {
+            let about = |key: &str| key.starts_with(kind.prefix());
+            match &self.given[&kind] {
+                Given::Nothing => {
+                    keys.retain(|key, _| !about(key));
+                    keys.insert(format!("{}*", kind.prefix()), Fact::absent(SOURCE));
+                }
+                Given::Untold(why) => {
+                    let known = keys.iter_mut().filter(|(key, _)| about(key));
+                    known.for_each(|(_, fact)| set(fact, Held::Untold(why.clone())));
+                }
+                Given::Devices => {}
+            }
+        }
+        for (key, fact) in keys {
+            match key.strip_prefix("pci.") {
+                Some("devices") => self.ids(fact),
+                Some(id) => {
+                    if let Some(held) = self.held_id(id) {
+                        set(fact, held);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// `vendor:device` as a name of devices that a container is given one by one.
+    fn held_id(&self, id: &str) -> Option<Held> {
+        let (vendor, device) = id.split_once(':')?;
+        let pattern = PciId { class: String::new(), vendor: vendor.to_owned(), device: device.to_owned() };
+        let listed = self.pci.iter().flatten().find(|device| pattern.covers(device));
+        let kind = listed.unwrap_or(&pattern).kind()?;
+        let main = listed.is_none_or(PciId::is_main);
+        let pattern = if main { pattern } else { listed.unwrap_or(&pattern).clone() };
+        Some(self.held(kind, Some(&pattern)))
+    }
+
+    /// The set of all ids.
+    fn ids(&self, fact: &mut Fact) {
+        let State::Known { value: Value::Set(ids) } = &fact.state else { return };
+        let mut kept = BTreeSet::new();
+        for id in ids {
+            match self.held_id(id) {
+                None | Some(Held::Yes) => kept.insert(id.clone()),
+                Some(Held::No) => false,
+                Some(Held::Untold(why)) => return set(fact, Held::Untold(why)),
+            };
+        }
+        if kept != *ids {
+            *fact = Fact::known(kept, fact.source.clone());
+        }
+    }
+
+    /// A loaded driver promises nothing to a container without its devices.
+    fn modules(&self, facts: &mut Facts) {
+        for (driver, kind) in DRIVERS {
+            let unknown = match &self.given[&kind] {
+                Given::Devices => continue,
+                Given::Nothing => None,
+                Given::Untold(why) => Some(why),
+            };
+            for name in MODULES {
+                let family = facts.features.flags.get_mut(name);
+                let was_there = family.is_some_and(|family| family.elements.remove(driver).is_some());
+                if let Some(why) = unknown.filter(|_| was_there) {
+                    facts.features.set_unknown(&format!("{name}/{driver}"), why);
+                }
+            }
+            for (key, fact) in facts.facts.get_mut(HOST).into_iter().flatten() {
+                if key.starts_with("kernel.") && key.contains("module") {
+                    module(key, fact, driver, unknown);
+                }
+            }
+        }
+    }
+
+    fn instances(&self, facts: &mut Facts) {
+        let Some(family) = facts.features.instances.get_mut(PCI) else { return };
+        let mut untold = None;
+        family.elements.retain(|instance| {
+            let id = PciId::of(instance);
+            match id.kind().map(|kind| self.held(kind, Some(&id))) {
+                None | Some(Held::Yes) => true,
+                Some(Held::No) => false,
+                Some(Held::Untold(why)) => {
+                    untold = Some(why);
+                    false
+                }
+            }
+        });
+        if let Some(why) = untold {
+            facts.features.instances.remove(PCI);
+            facts.features.set_unknown(PCI, why);
+        }
+    }
+}
+
+/// What the scope says about a kind, with nodes of `/dev/dri` told apart by the GPUs that the host has.
+fn given(scope: &Scope, kind: Kind, pci: Option<&[PciId]>) -> Given {
+    let own = scope.given(kind);
+    if !matches!(kind, Kind::Amd | Kind::Intel) || own != Given::Nothing {
+        return own;
+    }
+    let graphics = |device: &&PciId| device.class.starts_with("03") || device.class.starts_with("12");
+    let vendors =
+        |pci: &[PciId]| pci.iter().filter(graphics).map(|device| device.vendor.clone()).collect::<BTreeSet<_>>();
+    let is_kind = |device: &PciId| graphics(&device) && device.kind() == Some(kind);
+    match (&scope.graphics, pci) {
+        (Given::Nothing, _) => own,
+        (_, Some(pci)) if !pci.iter().any(is_kind) => own,
+        (Given::Devices, Some(pci)) if vendors(pci).len() == 1 => Given::Devices,
+        (Given::Untold(why), _) => Given::Untold(why.clone()),
+        (Given::Devices, _) => Given::Untold("whose GPU a node below /dev/dri stands for cannot be told".to_owned()),
+    }
+}
+
+fn kind_of_label(key: &str) -> Option<Kind> {
+    LABELS.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, kind)| *kind)
+}
+
+/// Narrowing takes knowledge away: what was absent or unknown does not become known.
+fn set(fact: &mut Fact, held: Held) {
+    match held {
+        Held::Yes => {}
+        Held::No => *fact = Fact::absent(SOURCE),
+        Held::Untold(why) if matches!(fact.state, State::Known { .. }) => *fact = Fact::unknown(why, SOURCE),
+        Held::Untold(_) => {}
+    }
+}
+
+/// A fact that names kernel modules, one (`…module.NAME`) or all of them, without a driver.
+fn module(key: &str, fact: &mut Fact, driver: &str, unknown: Option<&String>) {
+    let held = || unknown.map_or(Held::No, |why| Held::Untold(why.clone()));
+    if key.ends_with(&format!(".{driver}")) {
+        return set(fact, held());
+    }
+    let State::Known { value: Value::Set(names) } = &fact.state else { return };
+    if !names.contains(driver) {
+        return;
+    }
+    if unknown.is_some() {
+        return set(fact, held());
+    }
+    let mut names = names.clone();
+    names.remove(driver);
+    *fact = Fact::known(names, fact.source.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn host(devices: &[(&str, &str, &str)]) -> Facts {
+        let mut facts = Facts::default();
+        let mut ids = BTreeSet::new();
+        let mut instances = Vec::new();
+        for (class, vendor, device) in devices {
+            facts.set(NFD, format!("pci-{class}_{vendor}.present"), Fact::known(true, "/sys"));
+            facts.set(NFD, format!("pci-{class}_{vendor}_{device}.present"), Fact::known(true, "/sys"));
+            facts.set(HOST, format!("pci.{vendor}:{device}"), Fact::known(true, "/sys"));
+            ids.insert(format!("{vendor}:{device}"));
+            let attributes = [("class", class), ("vendor", vendor), ("device", device)];
+            let attributes = attributes.map(|(name, value)| (name.to_owned(), (*value).to_owned())).into();
+            instances.push(Instance { attributes });
+        }
+        facts.set(NFD, "pci-*", Fact::absent("/sys"));
+        facts.set(HOST, "pci.*", Fact::absent("/sys"));
+        facts.set(HOST, "pci.devices", Fact::known(ids, "/sys"));
+        facts.set(HOST, "kernel.version", Fact::known("6.1", "/proc"));
+        facts.features.set_instances(PCI, instances);
+        facts
+    }
+
+    fn narrowed(mut facts: Facts, spec: &serde_json::Value, image_env: &[&str]) -> Facts {
+        let own: Vec<String> = image_env.iter().map(|&variable| variable.to_owned()).collect();
+        narrow(&mut facts, &Scope::of(spec, &own));
+        facts
+    }
+
+    /// `t` known, `a` absent, `?` unknown, `-` nothing said.
+    fn letter(facts: &Facts, group: &str, key: &str) -> char {
+        match facts.get(group, key).map(|fact| &fact.state) {
+            Some(State::Known { .. }) => 't',
+            Some(State::Absent) => 'a',
+            Some(State::Unknown { .. }) => '?',
+            None => '-',
+        }
+    }
+
+    const NIC: (&str, &str, &str) = ("0200", "1af4", "1041");
+    const H100: (&str, &str, &str) = ("0302", "10de", "2330");
+    const A100: (&str, &str, &str) = ("0302", "10de", "20b0");
+
+    fn gpu() -> serde_json::Value {
+        json!({"linux": {"devices": [{"path": "/dev/nvidia0"}]}})
+    }
+
+    #[test]
+    fn without_a_gpu_there_is_no_gpu_fact() {
+        let mut whole = host(&[NIC, H100]);
+        whole.set(NFD, "nvidia.com/cuda.driver-version.major", Fact::known("550", "/f"));
+        whole.set(HOST, "nvidia.driver.version", Fact::known("550.54.15", "/sys"));
+        whole.set(
+            HOST,
+            "kernel.modules",
+            Fact::known(BTreeSet::from(["nvidia".to_owned(), "ext4".to_owned()]), "/proc"),
+        );
+        whole.features.set_attribute("local.label", "nvidia.com/gpu.present", "true");
+        whole.features.set_attribute("local.label", "site.example/x", "true");
+        whole.features.set_flags("kernel.loadedmodule", ["nvidia".to_owned(), "ext4".to_owned()]);
+        let found = narrowed(whole, &json!({}), &[]);
+        for (group, key, state) in [
+            (NFD, "pci-0302_10de.present", 'a'),
+            (NFD, "pci-0302_10de_2330.present", 'a'),
+            (NFD, "nvidia.com/cuda.driver-version.major", 'a'),
+            (HOST, "pci.10de:2330", 'a'),
+            (HOST, "nvidia.driver.version", 'a'),
+            (HOST, "amd.gfx", 'a'),
+            (NFD, "pci-0200_1af4.present", 't'),
+            (HOST, "pci.1af4:1041", 't'),
+            (HOST, "kernel.version", 't'),
+        ] {
+            assert_eq!(letter(&found, group, key), state, "{group} {key}");
+        }
+        let set = |key: &str| match &found.get(HOST, key).unwrap().state {
+            State::Known { value } => value.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((set("pci.devices"), set("kernel.modules")), ("1af4:1041".to_owned(), "ext4".to_owned()));
+        assert_eq!(found.features.instances[PCI].elements.len(), 1);
+        assert_eq!(found.features.attributes["local.label"].elements.len(), 1);
+        assert_eq!(found.features.flags["kernel.loadedmodule"].elements.len(), 1);
+        assert!(found.features.unknown.is_empty());
+    }
+
+    #[test]
+    fn equal_gpus_are_the_containers_own() {
+        let whole = host(&[NIC, H100, H100]);
+        let found = narrowed(whole.clone(), &gpu(), &[]);
+        assert_eq!(found.facts[NFD], whole.facts[NFD]);
+        assert_eq!(found.features, whole.features);
+    }
+
+    #[test]
+    fn of_different_gpus_only_what_they_share_is_known() {
+        let found = narrowed(host(&[H100, A100]), &gpu(), &[]);
+        assert_eq!(letter(&found, NFD, "pci-0302_10de.present"), 't');
+        assert_eq!(letter(&found, NFD, "pci-0302_10de_2330.present"), '?');
+        assert_eq!(letter(&found, HOST, "pci.devices"), '?');
+        assert!(found.features.unknown.contains_key(PCI) && !found.features.instances.contains_key(PCI));
+    }
+
+    #[test]
+    fn a_doubt_takes_knowledge_away_and_adds_none() {
+        let spec = json!({"process": {"env": ["NVIDIA_VISIBLE_DEVICES=all"]}});
+        let own = ["NVIDIA_VISIBLE_DEVICES=all"];
+        let found = narrowed(host(&[NIC, H100]), &spec, &own);
+        assert_eq!(letter(&found, NFD, "pci-0302_10de.present"), '?');
+        let found = narrowed(host(&[NIC]), &spec, &own);
+        assert_eq!(letter(&found, NFD, "pci-0302_10de.present"), 'a');
+        assert_eq!(letter(&found, HOST, "nvidia.driver.version"), '-');
+    }
+
+    #[test]
+    fn a_graphics_node_is_the_only_vendors_own() {
+        let node = json!({"linux": {"devices": [{"path": "/dev/dri/renderD128"}]}});
+        let amd = ("0380", "1002", "740f");
+        let found = narrowed(host(&[NIC, amd]), &node, &[]);
+        assert_eq!(letter(&found, NFD, "pci-0380_1002.present"), 't');
+        let found = narrowed(host(&[amd, ("0300", "1a03", "2000")]), &node, &[]);
+        assert_eq!(letter(&found, NFD, "pci-0380_1002.present"), '?', "beside a server's own graphics");
+        assert_eq!(letter(&found, NFD, "pci-0300_1a03.present"), 't');
+    }
+}

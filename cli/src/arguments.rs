@@ -87,6 +87,10 @@ pub(crate) struct AskedHost {
     /// Ask for the host whose files lie below this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Ask for a container that is given these of the host's GPUs, accelerators and fabrics. The shim sees in each container's
+    /// spec what it was given.
+    #[arg(long, value_enum, default_value_t = Devices::All)]
+    pub(crate) devices: Devices,
     /// Use the configuration of this profile.
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
@@ -94,6 +98,15 @@ pub(crate) struct AskedHost {
     /// own MPI into containers asks for org.supercontainers/mpi.implementation. `*` stands for any text; repeatable.
     #[arg(long, value_name = "GROUP/KEY", value_parser = pattern)]
     pub(crate) check: Vec<String>,
+}
+
+/// Which devices of the host a container is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Devices {
+    /// All of them.
+    All,
+    /// None: no fact about them holds.
+    None,
 }
 
 /// A pattern of keys.

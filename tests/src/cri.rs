@@ -223,6 +223,14 @@ impl<'a> Cri<'a> {
         Status { state: status.state, exit_code: status.exit_code, image_ref: status.image_ref, info }
     }
 
+    /// Sets the memory limit of a container that runs, in bytes.
+    #[track_caller]
+    pub fn limit_memory(&self, id: &str, bytes: i64) {
+        let request = m::UpdateContainer { id: id.to_owned(), linux: Some(m::Resources { memory_limit: bytes }) };
+        let done = self.runtime::<_, m::Empty>("UpdateContainerResources", request);
+        done.unwrap_or_else(|why| panic!("update of {id}: {why}"));
+    }
+
     /// The size of what a container wrote, in bytes, once CRI has counted it.
     pub fn writable_layer(&self, id: &str) -> Option<u64> {
         let answer: m::StatsAnswer = self.runtime("ContainerStats", m::Id { id: id.to_owned() }).ok()?;

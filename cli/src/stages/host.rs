@@ -11,9 +11,10 @@ use bestfit_selector::facts::{Facts, State, Value};
 use bestfit_selector::json;
 use bestfit_selector::microarch::Microarchitectures;
 use bestfit_selector::schema::Schemas;
+use bestfit_selector::scope::{Scope, narrow};
 
 use super::{file, image};
-use crate::arguments::AskedHost;
+use crate::arguments::{AskedHost, Devices};
 use crate::failure::{Exit, Failure};
 use crate::output::plain;
 
@@ -36,8 +37,16 @@ pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// The host that the command line asks about.
+/// The host that the command line asks about, as the container that it asks for sees it.
 pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
+    let mut host = whole(arguments, config)?;
+    if arguments.devices == Devices::None {
+        narrow(&mut host.facts, &Scope::default());
+    }
+    Ok(host)
+}
+
+fn whole(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
     let targets = targets(config)?;
     let Some(file) = &arguments.facts else {
         let root = root(arguments.root.as_deref())?;

@@ -105,6 +105,7 @@ fn handle_request(conn: &Arc<Conn>, mut frame: Frame) -> io::Result<Frame> {
         && let Some(id) = request.ended_container()
     {
         relay.holds.cancel(id);
+        relay.workers.dismiss(id);
     }
     let bridge = request.bridge_place().filter(|_| relay.bridge);
     if let Some(byte) = bridge.and_then(|place| frame.payload_mut().get_mut(place)) {
@@ -376,6 +377,27 @@ mod tests {
         bench.request(1, "Create", &create, 0);
         assert_eq!(bench.received(), (1, task_request(2, "Create", &create, 0)));
         assert!(!bench.folder.path().join("asked").exists());
+    }
+
+    #[test]
+    fn a_worker_whose_create_does_not_come_is_dismissed() {
+        for (method, payload) in [("Delete", b"\x0a\x02c1".as_slice()), ("Shutdown", b"\x10\x01")] {
+            let bench = Bench::new(&["-ahead"], true);
+            wait_for(&bench.folder.path().join("started"));
+            bench.request(1, "Kill", b"\x0a\x02c2", 0);
+            bench.request(3, method, payload, 0);
+            assert_eq!(bench.received().0, 1);
+            assert_eq!(bench.received(), (3, task_request(2, method, payload, 0)));
+            bench.folder.write("answer", "L");
+            bench.folder.write("go", "");
+            bench.hold(0);
+            let _ = bench.received();
+            let started = std::fs::read_to_string(bench.folder.path().join("started")).unwrap();
+            assert_eq!(
+                started, "create\ncreate\n",
+                "{method}: a Create that comes all the same has a worker of its own"
+            );
+        }
     }
 
     #[test]

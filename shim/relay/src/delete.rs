@@ -20,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 const THAW_AFTER: Duration = Duration::from_millis(500);
 /// How long to wait before a delegate without a relay is told again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// How long to wait before a delegate that gave no answer is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 /// How long a process that is ending may take.
 const ENDS_WITHIN: Duration = Duration::from_millis(300);
 
@@ -35,23 +37,29 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 /// Ends a container in its delegate, and a delegate that has no other and no relay any more; then removes the sockets
-/// that nobody listens at. A relay or delegate that is just ending does so within a moment.
+/// that nobody listens at, where there is no relay to do so.
 fn end(record: &Record, id: &str) {
     let limit = Instant::now() + LIMIT;
     // It is tried again: a create that was under way goes on after the first Kill found nothing.
     while let Ok(stream) = sys::connect_now(&record.delegate) {
         let mut client = Client { stream, version: record.version, next: 1, limit };
         // What cannot be told to the delegate is left to its `delete`, which kills the container by the runtime.
-        match client.end(id, &record.relay) {
+        let pause = match client.end(id, &record.relay) {
             Ok(Delegate::Stays) if socket::stays_alive(&record.relay) => return,
             Ok(Delegate::Gone) => break,
-            _ if Instant::now() + TRY_AGAIN_AFTER >= limit => break,
-            _ => {}
+            Ok(Delegate::Stays) => TRY_AGAIN_AFTER,
+            // As a rule, it is just closing its connections, its listener last.
+            Err(_) => LOOK_AGAIN_AFTER,
+        };
+        if Instant::now() + pause >= limit {
+            break;
         }
-        std::thread::sleep(TRY_AGAIN_AFTER);
+        std::thread::sleep(pause);
     }
-    socket::remove_dead(&record.relay, ENDS_WITHIN);
-    socket::remove_dead(&record.delegate, ENDS_WITHIN);
+    // A relay that lives sees the delegate's end by itself, and removes both: containerd is not kept waiting for that.
+    let within = if socket::is_dead(&record.relay) { ENDS_WITHIN } else { Duration::ZERO };
+    socket::remove_dead(&record.relay, within);
+    socket::remove_dead(&record.delegate, within);
 }
 
 /// What a delegate does after a container has ended.

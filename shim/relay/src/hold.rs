@@ -163,7 +163,10 @@ fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>
         Some(left) if left > 2 * FOR_THE_DELEGATE => now + left - FOR_THE_DELEGATE,
         Some(left) => now + left / 2,
     };
-    let hold = relay.holds.add(create.id, conn.number)?;
+    let Some(hold) = relay.holds.add(create.id, conn.number) else {
+        relay.workers.dismiss(create.id);
+        return None;
+    };
     let Some(worker) = relay.workers.take(create) else {
         relay.holds.remove(&hold);
         return None;

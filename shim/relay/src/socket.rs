@@ -73,6 +73,11 @@ pub(crate) fn is_alive(path: &Path) -> bool {
     }
 }
 
+/// Whether a socket is there at which nobody listens: its owner was killed.
+pub(crate) fn is_dead(path: &Path) -> bool {
+    sys::connect_now(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// As [`is_alive`], but not for a process that is just ending: its listener may outlive its connections by a moment.
 pub(crate) fn stays_alive(path: &Path) -> bool {
     const MOMENT_MS: i32 = 50;
@@ -119,8 +124,9 @@ mod tests {
         assert!(matches!(bind(&path).unwrap(), Bound::Elsewhere));
         remove_dead(&path, Duration::ZERO);
         assert!(path.exists());
+        assert!(!is_dead(&path) && !is_dead(&folder.path().join("none")));
         drop(listener);
-        assert!(!is_alive(&path));
+        assert!(!is_alive(&path) && is_dead(&path));
         let Bound::Here(listener) = bind(&path).unwrap() else { panic!("somebody else listens") };
         let ender = std::thread::spawn(move || drop(listener));
         remove_dead(&path, Duration::from_secs(10));

@@ -1,7 +1,7 @@
 //! Owns the conversation with `bestfit-worker`, which decides about a Create and applies the decision.
 //!
 //! One socket is the worker's stdin and stdout. All lengths are u32, big endian. A worker may be started before its Create
-//! comes: it looks, and changes nothing until it has the request.
+//! comes: it looks, changes nothing until it has the request, and ends where that does not come within seconds.
 //!
 //! - relay → worker: the nanoseconds that the request has (u64, big endian; 0 where there is no limit), length, then the
 //!   encoded CreateTaskRequest as it would go on to the delegate
@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conn::lock;
@@ -28,6 +29,8 @@ use crate::flags::Flags;
 use crate::{log, request, sys};
 
 const NAME: &str = "bestfit-worker";
+/// Stack of the thread that ends a worker, in bytes.
+const STACK: usize = 64 << 10;
 /// Where the worker is installed if not beside this program.
 const FOLDERS: [&str; 2] = ["/usr/libexec/bestfit", "/usr/lib/bestfit"];
 /// The longest answer that is taken, in bytes.
@@ -99,15 +102,18 @@ impl Workers {
         self.take_ahead(create.id).or_else(|| self.start(create.id, create.bundle))
     }
 
-    /// Ends a worker that was started for a Create with which bestfit has no business.
+    /// Ends a worker that was started for a Create with which bestfit has no business, or that does not come; any where the
+    /// id is empty. Nobody waits for that: it changes nothing before it has the request.
     pub(crate) fn dismiss(&self, id: &str) {
-        if let Some(mut worker) = self.take_ahead(id) {
-            worker.stop();
-        }
+        let Some(mut worker) = self.take_ahead(id) else { return };
+        // Where there can be no thread, it hears the end of the stream, and is reaped when the relay ends.
+        let _ = thread::Builder::new().stack_size(STACK).spawn(move || worker.stop());
     }
 
     fn take_ahead(&self, id: &str) -> Option<Worker> {
-        lock(&self.ahead).take_if(|(other, _)| other == id).map(|(_, worker)| worker)
+        let (_, mut worker) = lock(&self.ahead).take_if(|(other, _)| id.is_empty() || other == id)?;
+        // One that has waited too long has ended.
+        matches!(worker.child.try_wait(), Ok(None)).then_some(worker)
     }
 
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
@@ -243,7 +249,7 @@ impl Worker {
                 let _ = self.child.wait();
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

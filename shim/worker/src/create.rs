@@ -40,6 +40,8 @@ pub(crate) struct Call {
 
 /// How long preparing may go on after the request has come: the steps have shorter limits of their own.
 const PREPARED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the request may take after the start of this process; for a later one, the relay starts another.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
 const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// Runs one create to its end. The answer is out long before where something goes on in the background.
@@ -192,7 +194,7 @@ impl Create<'_> {
         host: &HostPlatform,
         probing: &mut JoinHandle<Facts>,
     ) -> Result<(Result<Prepared, End>, Asked, Duration), End> {
-        let mut asking = pin!(relay.request());
+        let mut asking = pin!(asked(relay));
         let mut preparing = pin!(self.prepare(host, probing));
         let (prepared, asked, waited) = tokio::select! {
             prepared = &mut preparing => {
@@ -202,7 +204,7 @@ impl Create<'_> {
             }
             asked = &mut asking => (None, asked, Duration::ZERO),
         };
-        let asked = asked.map_err(|error| End::Failed(format!("the request: {error}")))?.ok_or(End::GivenUp)?;
+        let asked = asked?;
         if let Some(prepared) = prepared {
             return Ok((prepared, asked, waited));
         }
@@ -277,6 +279,12 @@ fn ask_hooks(config: &Config, facts: &mut Facts) {
     let (hooks, schemas) = (&config.hooks, &config.schemas.files);
     let report = hook::ask(hooks, schemas, &config.hooks_dir(), config.selection.decision_deadline, facts);
     report.notes.iter().for_each(|note| log::say(note, Priority::Warning, None));
+}
+
+/// The request. Where containerd dies before it sends one, its shims may stay, and this must not.
+async fn asked(relay: &mut Relay) -> Result<Asked, End> {
+    let asked = tokio::time::timeout(ASKED_WITHIN, relay.request()).await.map_err(|_| End::GivenUp)?;
+    asked.map_err(|error| End::Failed(format!("the request: {error}")))?.ok_or(End::GivenUp)
 }
 
 /// The facts, once they are read.

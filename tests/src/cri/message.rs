@@ -148,6 +148,21 @@ pub(super) struct StopContainer {
     pub(super) timeout: i64,
 }
 
+/// `LinuxContainerResources`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Resources {
+    #[prost(int64, tag = "4")]
+    pub(super) memory_limit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct UpdateContainer {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) linux: Option<Resources>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ExecSync {
     #[prost(string, tag = "1")]

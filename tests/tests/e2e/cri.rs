@@ -23,9 +23,11 @@ use crate::prepared::{Prepared, push, push_as};
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pods: one container swapped, one not, pause untouched", run: two_containers },
     Scenario { name: "pods: exec, logs, stats and removal, over a restart of containerd", run: life_of_a_pod },
+    Scenario { name: "pods: an update of resources, read back", run: update },
     Scenario { name: "pods: what the pod overrides stays, the rest follows the entry", run: overrides },
     Scenario { name: "pods: another user", run: another_user },
     Scenario { name: "pods: two tags that share their default entry", run: two_tags },
+    Scenario { name: "pods: a tag that moved between create and start", run: moved_tag },
     Scenario { name: "pods: a Kubernetes namespace that is off", run: namespace_off },
 ];
 
@@ -231,6 +233,32 @@ fn life_of_a_pod(world: &mut World) {
     }
 }
 
+fn update(world: &mut World) {
+    let node = node(world);
+    let image = push(world, Kind::Docker, &different());
+    let cri = Cri::new(&node);
+    cri.pull(&image.reference);
+    let pod = cri.run_pod(HANDLERS[0], "update", "default");
+    let id = cri.run(&pod, &app("one", &image));
+    says(&cri.log(&pod, "one"), &["build=better"]);
+    for limit in [64 << 20, 96 << 20] {
+        cri.limit_memory(&id, limit);
+        assert_eq!(memory_limit(&cri, &id).as_deref(), Some(limit.to_string().as_str()));
+        let resources = &cri.status(&id).info["runtimeSpec"]["linux"]["resources"];
+        assert_eq!(resources["memory"]["limit"], json!(limit), "inspect shows it: {resources:#}");
+    }
+    cri.remove(&id);
+    end(&node, &pod);
+}
+
+/// The limit that the kernel keeps for a container, in bytes; cgroup v1 has it in a hierarchy of its own.
+fn memory_limit(cri: &Cri<'_>, id: &str) -> Option<String> {
+    let group = format!("{}/{id}", cri.cgroup_parent().trim_start_matches('/'));
+    let places = ["memory", "."].map(|hierarchy| PathBuf::from("/sys/fs/cgroup").join(hierarchy).join(&group));
+    let files = places.iter().flat_map(|place| ["memory.limit_in_bytes", "memory.max"].map(|file| place.join(file)));
+    files.filter_map(|file| fs::read_to_string(file).ok()).map(|text| text.trim().to_owned()).next()
+}
+
 fn overrides(world: &mut World) {
     let node = node(world);
     let image = push(world, Kind::Docker, &different());
@@ -313,6 +341,28 @@ fn two_tags(world: &mut World) {
         cri.remove(&id);
     }
     assert_eq!(untouched, 1, "one of the tags is not the one that containerd names");
+    end(&node, &pod);
+}
+
+fn moved_tag(world: &mut World) {
+    let node = node(world);
+    let [default, better] = different();
+    let first = push(world, Kind::Docker, &[default.clone(), better]);
+    let cri = Cri::new(&node);
+    cri.pull(&first.reference);
+    let pod = cri.run_pod(HANDLERS[0], "moved", "default");
+    let id = cri.create(&pod, &app("one", &first));
+    let other = (different()[1].0.clone().with("Labels", json!({"which": "other"})), Some(fits()));
+    let second = push(world, Kind::Docker, &[default, other]);
+    assert_eq!(second.reference, first.reference);
+    cri.pull(&second.reference);
+    cri.start(&id).expect("start");
+    eventually("it has said something", Duration::from_secs(10), || (!cri.log(&pod, "one").is_empty()).then_some(()));
+    says(&cri.log(&pod, "one"), &["build=plain"]);
+    let found = record_of(&node, &id);
+    let why = found["untouched"].as_str().unwrap_or_default();
+    assert!(why.contains("changed after the container was made"), "{found:#}");
+    cri.remove(&id);
     end(&node, &pod);
 }
 

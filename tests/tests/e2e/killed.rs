@@ -20,7 +20,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "the relay killed: the container ends, nothing stays", run: |world| killed(world, RELAY) },
     Scenario { name: "the delegate killed: the container ends, nothing stays", run: |world| killed(world, DELEGATE) },
     Scenario { name: "ctr killed during run, at many points", run: client_killed },
-    Scenario { name: "relay or worker killed during create, at many points", run: killed_during_create },
+    Scenario { name: "relay, delegate or worker killed during create, at many points", run: killed_during_create },
+    Scenario { name: "containerd killed during create, at many points", run: containerd_killed_during_create },
 ];
 
 const RELAY: &str = "containerd-shim-bestfit-v1";
@@ -110,7 +111,15 @@ fn client_killed(world: &mut World) {
 
 fn killed_during_create(world: &mut World) {
     let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
-    for who in [RELAY, "bestfit-worker", "bestfit-decider"] {
+    // A relay that is killed before containerd knows of it is told nothing more: the file of its socket, or of its
+    // delegate's, stays until the next shim of that name binds it anew, and 1.6 may fail to remove the bundle that it
+    // renamed. A process that still listens is listed by itself, and counts.
+    let files = ["socket /run/containerd/s/", "/.one"].as_slice();
+    // Nobody knows of the shim that a killed `start` has left behind already; the stock one leaves it as well.
+    let shim = ["socket /run/containerd/s/", "/.one", DELEGATE].as_slice();
+    for (who, known) in
+        [(" serve ", files), (" start ", shim), (DELEGATE, files), ("bestfit-worker", &[]), ("bestfit-decider", &[])]
+    {
         for delay in (10..130).step_by(20) {
             let mut client = world.node.ctr().spawn(&["run", "--rm", "--runtime", OURS, &image.reference, "one"]);
             std::thread::sleep(Duration::from_millis(delay));
@@ -119,15 +128,38 @@ fn killed_during_create(world: &mut World) {
             }
             eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
             clear(world);
-            // A relay that is killed before containerd knows of it is told nothing more: the file of its socket, or of its
-            // delegate's, stays until the next shim of that name binds it anew, and 1.6 may fail to remove the bundle that
-            // it renamed. A process that still listens is listed by itself, and counts.
-            let known: &[&str] = if who == RELAY { &["socket /run/containerd/s/", "/.one"] } else { &[] };
             let left = left_by_us(world, known);
             assert!(left.is_empty(), "{who} killed after {delay} ms left\n    {}", left.join("\n    "));
         }
     }
     // After all that, the next one works.
+    let out = world.node.ctr().run(OURS, &[], &image.reference, "one", &[]).ok();
+    assert_eq!(build(&out), "better");
+}
+
+fn containerd_killed_during_create(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    for delay in (10..130).step_by(15) {
+        let mut client = world.node.ctr().spawn(&["run", "--rm", "--runtime", OURS, &image.reference, "one"]);
+        std::thread::sleep(Duration::from_millis(delay));
+        world.node.stop(Signal::SIGKILL);
+        eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
+        world.node.resume();
+        clear(world);
+        // What ctr made and could not remove any more.
+        world.node.ctr().call(&["snapshots", "rm", "one"]);
+        for lease in world.node.ctr().lines(&["leases", "ls", "-q"]) {
+            world.node.ctr().call(&["leases", "rm", &lease]);
+        }
+        // A containerd that dies before it has written down where a shim listens forgets it, as it does the stock one. A relay
+        // that has its delegate is no more than that; one without, a worker or a decider would be ours.
+        let mut known = vec!["socket /run/containerd/s/", "bundle ", "mount ", DELEGATE];
+        if !processes_with(DELEGATE).is_empty() {
+            known.push(RELAY);
+        }
+        let left = left_by_us(world, &known);
+        assert!(left.is_empty(), "containerd killed after {delay} ms left\n    {}", left.join("\n    "));
+    }
     let out = world.node.ctr().run(OURS, &[], &image.reference, "one", &[]).ok();
     assert_eq!(build(&out), "better");
 }

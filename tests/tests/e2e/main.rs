@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
 mod cri;
+mod forwarded;
 mod killed;
 mod plain;
 mod prepared;
@@ -18,6 +19,7 @@ use bestfit_tests::{isolate, peers, scenario};
 fn main() -> ExitCode {
     let scenarios = [
         plain::SCENARIOS,
+        forwarded::SCENARIOS,
         swap::SCENARIOS,
         untouched::SCENARIOS,
         trouble::SCENARIOS,

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`root`]: bounded reads that never leave the root
+//! - [`snapshot`]: what a root answered, to be replayed elsewhere
 //! - [`seen`]: known, absent, unknown
 //! - [`cpu`]: CPUID flags, `/proc/cpuinfo`, x86-64 level, archspec target, topology
 //! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
@@ -39,6 +40,7 @@ mod pci;
 mod platform;
 mod root;
 mod seen;
+mod snapshot;
 mod storage;
 mod system;
 mod usb;
@@ -52,6 +54,7 @@ use cpu::cpuinfo::CpuInfo;
 pub use labels::{LABEL_NAMESPACE, nfd_labels};
 pub use platform::host_platform;
 pub use root::{HostRoot, RootError};
+pub use snapshot::{MAX_SNAPSHOT, Snapshot};
 
 /// The group of NFD's labels, without their namespace prefix.
 const NFD: &str = "nfd";

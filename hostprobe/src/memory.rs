@@ -173,7 +173,7 @@ fn page_size(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>) -> (Seen<
                 auxv::PATH,
             );
         }
-        Seen::Unknown(why) if root.is_running() => return (Seen::Unknown(why.clone()), auxv::PATH),
+        Seen::Unknown(why) if root.has_machine() => return (Seen::Unknown(why.clone()), auxv::PATH),
         Seen::Unknown(_) | Seen::Absent => {}
     }
     let mapping_ends = |bytes: &[u8]| bytes.windows(10).any(|window| window == b"\nVmFlags: ");

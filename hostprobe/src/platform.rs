@@ -12,20 +12,26 @@ const UNKNOWN: &str = "unknown";
 /// Operating system and architecture of the host. Of the running machine it is what this program was built for; elsewhere
 /// the shape of `/proc/cpuinfo` tells, and "unknown" where it does not.
 pub fn host_platform(root: &HostRoot) -> HostPlatform {
-    let info = if root.is_running() { Seen::Absent } else { CpuInfo::load(root) };
+    let info = if root.has_machine() { Seen::Absent } else { CpuInfo::load(root) };
     let architecture = architecture(root, &info).unwrap_or(UNKNOWN);
     HostPlatform { os: "linux".to_owned(), architecture: architecture.to_owned() }
 }
 
 /// The architecture of the host in GOARCH spelling, by the same rule; `None` where it is not known.
 pub(crate) fn architecture(root: &HostRoot, info: &Seen<CpuInfo>) -> Option<&'static str> {
-    if root.is_running() {
-        return Some(this_architecture());
+    if root.has_machine() {
+        return root.architecture();
     }
     match info {
         Seen::Known(info) => info.architecture(),
         Seen::Absent | Seen::Unknown(_) => None,
     }
+}
+
+/// A GOARCH that was recorded, if it is one that is known here.
+pub(crate) fn known(name: &str) -> Option<&'static str> {
+    const NAMES: [&str; 9] = ["386", "amd64", "arm", "arm64", "loong64", "ppc64", "ppc64le", "riscv64", "s390x"];
+    NAMES.into_iter().find(|known| *known == name)
 }
 
 /// The architecture this program was built for, in GOARCH spelling.

@@ -5,13 +5,17 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use crate::cpu::cpuid::{Cpuid, Registers};
+use crate::platform;
 use crate::seen::Seen;
+use crate::snapshot::{Answer, Machine, Snapshot, leaf_name};
 
 /// The longest file that is read, in bytes. No file that is read here comes near it.
 const FILE_LIMIT: usize = 1 << 20;
@@ -24,12 +28,17 @@ const TRIES: usize = 8;
 
 /// Where the files of a host lie: the running machine, or a directory that holds another machine's files.
 #[derive(Debug)]
-pub struct HostRoot(Place);
+pub struct HostRoot {
+    place: Place,
+    /// What was asked so far, where that is recorded. The same question has the same answer then.
+    record: Option<Mutex<Snapshot>>,
+}
 
 #[derive(Debug)]
 enum Place {
     Running,
     Beneath(OwnedFd),
+    Recorded(Snapshot),
 }
 
 /// A host root that cannot be opened.
@@ -55,7 +64,7 @@ pub(crate) enum ReadError {
 impl HostRoot {
     /// The running machine: its files, its CPUID instruction, its auxiliary vector.
     pub fn running() -> Self {
-        Self(Place::Running)
+        Self { place: Place::Running, record: None }
     }
 
     /// The host whose `/proc`, `/sys` and `/etc` lie below `dir`. Links are resolved inside `dir`, as after a chroot, and
@@ -63,13 +72,135 @@ impl HostRoot {
     pub fn at(dir: impl AsRef<Path>) -> Result<Self, RootError> {
         let dir = dir.as_ref();
         open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .map(|fd| Self(Place::Beneath(fd)))
+            .map(|fd| Self { place: Place::Beneath(fd), record: None })
             .map_err(|errno| RootError { path: dir.display().to_string(), source: errno.into() })
     }
 
-    /// Whether instructions of this processor speak about this root.
+    /// The host that a snapshot was made of; nothing of the running machine is looked at.
+    pub fn recorded(snapshot: Snapshot) -> Self {
+        Self { place: Place::Recorded(snapshot), record: None }
+    }
+
+    /// The same root, recording what is asked of it from now on.
+    #[must_use]
+    pub fn recording(self) -> Self {
+        let machine = match &self.place {
+            Place::Running => {
+                Some(Machine { architecture: platform::this_architecture().to_owned(), ..Machine::default() })
+            }
+            Place::Beneath(_) => None,
+            Place::Recorded(snapshot) => snapshot.machine.clone(),
+        };
+        Self { place: self.place, record: Some(Mutex::new(Snapshot::new(machine))) }
+    }
+
+    /// What was recorded, if anything was to be.
+    pub fn into_snapshot(self) -> Option<Snapshot> {
+        self.record.map(|record| record.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether instructions and calls speak about this root: of the running machine, or of one that was recorded running.
+    pub(crate) fn has_machine(&self) -> bool {
+        match &self.place {
+            Place::Running => true,
+            Place::Beneath(_) => false,
+            Place::Recorded(snapshot) => snapshot.machine.is_some(),
+        }
+    }
+
+    /// The architecture that is known without a file, in GOARCH spelling.
+    pub(crate) fn architecture(&self) -> Option<&'static str> {
+        match &self.place {
+            Place::Running => Some(platform::this_architecture()),
+            Place::Beneath(_) => None,
+            Place::Recorded(snapshot) => platform::known(&snapshot.machine.as_ref()?.architecture),
+        }
+    }
+
+    /// Hands over the CPUID of this root's processor, where it has one.
+    pub(crate) fn with_cpuid(&self, look: impl FnOnce(&dyn Cpuid)) -> bool {
+        match &self.place {
+            Place::Beneath(_) => return false,
+            Place::Recorded(snapshot) => match &snapshot.machine {
+                Some(machine) if machine.cpuid.is_some() => look(machine),
+                _ => return false,
+            },
+            Place::Running => return self.with_instruction(look),
+        }
+        true
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn with_instruction(&self, look: impl FnOnce(&dyn Cpuid)) -> bool {
+        let instruction = crate::cpu::instruction::ThisProcessor;
+        match &self.record {
+            None => look(&instruction),
+            Some(record) => look(&Recording { instruction: &instruction, record }),
+        }
+        true
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn with_instruction(&self, _: impl FnOnce(&dyn Cpuid)) -> bool {
+        false
+    }
+
+    /// What the call `name` returns. Of a root that is no machine nobody can know.
+    pub(crate) fn call(&self, name: &str, live: impl FnOnce() -> Result<i64, Errno>) -> Option<Result<i64, Errno>> {
+        let told = |value: i64| match i32::try_from(-value) {
+            Ok(errno @ 1..) => Err(Errno::from_raw(errno)),
+            _ => Ok(value),
+        };
+        match &self.place {
+            Place::Beneath(_) => None,
+            Place::Recorded(snapshot) => snapshot.machine.as_ref()?.calls.get(name).copied().map(told),
+            Place::Running => {
+                let answer = live();
+                let kept = answer.unwrap_or_else(|errno| -i64::from(errno as i32));
+                self.note(|snapshot| {
+                    if let Some(machine) = &mut snapshot.machine {
+                        machine.calls.insert(name.to_owned(), kept);
+                    }
+                });
+                Some(answer)
+            }
+        }
+    }
+
+    fn note(&self, write: impl FnOnce(&mut Snapshot)) {
+        if let Some(record) = &self.record {
+            write(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// The answer to `question` about `path`: the recorded one, or what `live` finds, which is recorded where that is wanted.
+    fn ask(
+        &self,
+        path: &str,
+        question: &str,
+        live: impl FnOnce() -> Result<Answer, ReadError>,
+    ) -> Result<Answer, ReadError> {
+        if let Some(record) = &self.record
+            && let Some(answer) = record.lock().unwrap_or_else(PoisonError::into_inner).get(path, question)
+        {
+            return answer.told(path);
+        }
+        let answer = match &self.place {
+            Place::Recorded(snapshot) => snapshot.get(path, question).map_or_else(
+                || Err(ReadError::Unreadable(path.to_owned(), format!("the snapshot does not hold it ({question})"))),
+                |answer| answer.told(path),
+            ),
+            Place::Running | Place::Beneath(_) => live(),
+        };
+        self.note(|snapshot| {
+            snapshot.put(path, question, answer.clone().unwrap_or_else(Answer::of_error));
+        });
+        answer
+    }
+
+    /// Whether this is the running machine itself.
     pub fn is_running(&self) -> bool {
-        matches!(self.0, Place::Running)
+        matches!(self.place, Place::Running)
     }
 
     /// The whole file at the absolute `path`. Bytes that are no UTF-8 become U+FFFD, so that one odd byte in a name does
@@ -80,6 +211,10 @@ impl HostRoot {
 
     /// The whole file at the absolute `path`; a longer one than [`FILE_LIMIT`] is an error, never cut.
     pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        self.ask(path, "file", || self.live_bytes(path).map(Answer::bytes))?.into_bytes(path)
+    }
+
+    fn live_bytes(&self, path: &str) -> Result<Vec<u8>, ReadError> {
         let mut bytes = Vec::with_capacity(4096);
         let file = self.file(path)?;
         file.take(FILE_LIMIT as u64 + 1)
@@ -98,13 +233,19 @@ impl HostRoot {
         limit: usize,
         enough: impl Fn(&[u8]) -> bool,
     ) -> Result<String, ReadError> {
+        let live = || self.live_until(path, limit, enough).map(Answer::bytes);
+        let bytes = self.ask(path, "start", live)?.into_bytes(path)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn live_until(&self, path: &str, limit: usize, enough: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, ReadError> {
         let mut file = self.file(path)?;
         let (mut bytes, mut chunk) = (Vec::with_capacity(8192), [0; 4096]);
         loop {
             let read = file.read(&mut chunk).map_err(|error| ReadError::Failed(path.to_owned(), errno_of(&error)))?;
             bytes.extend_from_slice(&chunk[..read]);
             if read == 0 || enough(&bytes) {
-                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+                return Ok(bytes);
             }
             if bytes.len() > limit {
                 return Err(ReadError::Unreadable(path.to_owned(), format!("no end within {limit} bytes")));
@@ -114,6 +255,11 @@ impl HostRoot {
 
     /// Up to `length` bytes (at most [`FILE_LIMIT`]) of the file at `path`, from the byte `offset` on; fewer where it ends.
     pub(crate) fn part(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
+        let live = || self.live_part(path, offset, length).map(Answer::bytes);
+        self.ask(path, &format!("part {offset} {length}"), live)?.into_bytes(path)
+    }
+
+    fn live_part(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
         let failed = |error: std::io::Error| ReadError::Failed(path.to_owned(), errno_of(&error));
         let mut file = self.file(path)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
@@ -125,6 +271,10 @@ impl HostRoot {
 
     /// The sorted names in the directory at `path`, at most [`ENTRY_LIMIT`]: more is an error, never cut.
     pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, ReadError> {
+        self.ask(path, "names", || self.live_names(path).map(Answer::Names))?.into_names(path)
+    }
+
+    fn live_names(&self, path: &str) -> Result<Vec<String>, ReadError> {
         let failed = |errno| missing_or_failed(path, errno);
         let fd = self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
         let mut dir = Dir::from_fd(fd).map_err(failed)?;
@@ -146,6 +296,10 @@ impl HostRoot {
 
     /// Whether something is at `path`.
     pub(crate) fn exists(&self, path: &str) -> Result<bool, ReadError> {
+        self.ask(path, "exists", || self.live_exists(path).map(Answer::Is))?.into_is(path)
+    }
+
+    fn live_exists(&self, path: &str) -> Result<bool, ReadError> {
         match self.open(path, OFlag::O_PATH).map_err(|errno| missing_or_failed(path, errno)) {
             Ok(_) => Ok(true),
             Err(ReadError::Missing(_)) => Ok(false),
@@ -155,6 +309,10 @@ impl HostRoot {
 
     /// Whether a regular file is at `path`; nothing there is an error.
     pub(crate) fn is_regular(&self, path: &str) -> Result<bool, ReadError> {
+        self.ask(path, "regular", || self.live_regular(path).map(Answer::Is))?.into_is(path)
+    }
+
+    fn live_regular(&self, path: &str) -> Result<bool, ReadError> {
         let failed = |errno| missing_or_failed(path, errno);
         let stat = fstat(self.open(path, OFlag::O_PATH).map_err(failed)?.as_fd()).map_err(failed)?;
         Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
@@ -221,7 +379,8 @@ impl HostRoot {
 
     fn open(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlag::O_CLOEXEC;
-        match &self.0 {
+        match &self.place {
+            Place::Recorded(_) => Err(Errno::ENOTSUP),
             Place::Running => open(path, flags, Mode::empty()),
             Place::Beneath(dir) => {
                 let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
@@ -236,6 +395,41 @@ impl HostRoot {
                 Err(last)
             }
         }
+    }
+}
+
+/// The instruction, and what it said.
+#[cfg(target_arch = "x86_64")]
+struct Recording<'a> {
+    instruction: &'a dyn Cpuid,
+    record: &'a Mutex<Snapshot>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Recording<'_> {
+    fn note(&self, write: impl FnOnce(&mut Machine)) {
+        if let Some(machine) = &mut self.record.lock().unwrap_or_else(PoisonError::into_inner).machine {
+            write(machine);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Cpuid for Recording<'_> {
+    fn registers(&self, leaf: u32, subleaf: u32) -> Option<Registers> {
+        let found = self.instruction.registers(leaf, subleaf);
+        if let Some(Registers { eax, ebx, ecx, edx }) = found {
+            self.note(|machine| {
+                machine.cpuid.get_or_insert_default().insert(leaf_name(leaf, subleaf), [eax, ebx, ecx, edx]);
+            });
+        }
+        found
+    }
+
+    fn xcr0(&self) -> Option<u64> {
+        let found = self.instruction.xcr0();
+        self.note(|machine| machine.xcr0 = found);
+        found
     }
 }
 

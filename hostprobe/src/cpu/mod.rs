@@ -7,7 +7,7 @@ pub mod cpuid;
 pub mod cpuinfo;
 mod flags;
 mod hwcap;
-mod instruction;
+pub(crate) mod instruction;
 mod level;
 mod model;
 mod nfd_flags;
@@ -49,12 +49,11 @@ pub(crate) fn probe(
     let has_pstate = topology::probe(root, facts);
     caches::probe(root, facts);
     caches::set_vector_length(root, facts);
-    let by_instruction = root.is_running()
-        && with_instruction(|cpuid| {
-            let processor = Processor::new(cpuid);
-            let flags = set_processor(&processor, facts);
-            of_x86(root, &X86::Instruction(&processor, flags), &has_pstate, facts);
-        });
+    let by_instruction = root.with_cpuid(|cpuid| {
+        let processor = Processor::new(cpuid);
+        let flags = set_processor(&processor, facts);
+        of_x86(root, &X86::Instruction(&processor, flags), &has_pstate, facts);
+    });
     if !by_instruction {
         model::by_cpuinfo(root, info, facts);
         let x86 = of_files(root, info, auxv, facts);
@@ -67,15 +66,6 @@ pub(crate) fn probe(
 fn of_x86(root: &HostRoot, x86: &X86, has_pstate: &Seen<bool>, facts: &mut Facts) {
     security::probe(root, x86, facts);
     resources::probe(root, x86, has_pstate, facts);
-}
-
-/// Hands over this processor's CPUID, where it has one.
-fn with_instruction(look: impl FnOnce(&dyn Cpuid)) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    look(&instruction::ThisProcessor);
-    #[cfg(not(target_arch = "x86_64"))]
-    drop(look);
-    cfg!(target_arch = "x86_64")
 }
 
 /// The facts that CPUID gives: `cpu-cpuid.*`, `cpu-model.*` and the x86-64 level.

@@ -6,7 +6,7 @@ use super::cpuid::{Processor, nfd_vendor};
 use super::cpuinfo::{self, CpuInfo, nfd_arm_vendor};
 use crate::root::HostRoot;
 use crate::seen::Seen;
-use crate::{feature, platform};
+use crate::feature;
 
 const NAMES: [&str; 4] = ["vendor_id", "family", "id", "hypervisor"];
 
@@ -47,7 +47,7 @@ fn of_cpuinfo(root: &HostRoot, info: &CpuInfo) -> [Seen<String>; 4] {
     let untold = |what: &str| Seen::Unknown(format!("{} tells no {what} on this architecture", cpuinfo::PATH));
     let field = |key: &str| info.get(key).map_or_else(|| untold(key), |value| Seen::Known(value.to_owned()));
     let known = |value: &str| Seen::Known(value.to_owned());
-    let architecture = if root.is_running() { Some(platform::this_architecture()) } else { info.architecture() };
+    let architecture = root.architecture().or_else(|| info.architecture());
     match architecture {
         Some("amd64" | "386") => {
             let vendor = info.get("vendor_id").and_then(nfd_vendor).unwrap_or(NO_VENDOR);

@@ -8,7 +8,7 @@ use bestfit_selector::facts::{Facts, Value};
 use bestfit_selector::microarch::{CpuDescription, Microarchitectures};
 
 use super::cpuinfo::{self, CpuInfo};
-use super::{archspec_cpuid, with_instruction};
+use super::archspec_cpuid;
 use crate::ARCHSPEC;
 use crate::platform;
 use crate::root::HostRoot;
@@ -36,9 +36,9 @@ pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, targets: &Microarchit
         },
         None => Seen::Unknown(format!("{path}: its architecture is not known")),
     });
-    match (&cores, root.is_running()) {
+    match (&cores, root.has_machine()) {
         (Seen::Unknown(_), true)
-            if with_instruction(|cpuid| of_cpuid(archspec_cpuid::describe(cpuid), targets, facts)) =>
+            if root.with_cpuid(|cpuid| of_cpuid(archspec_cpuid::describe(cpuid), targets, facts)) =>
         {
             hybrid(root, &Seen::Known(Vec::new()), targets, facts);
         }

@@ -14,10 +14,10 @@ const VERSION: libc::c_uint = 1;
 
 /// The version of this kernel; absent where it has no Landlock, or where that was not started with it.
 pub(super) fn version(root: &HostRoot) -> Seen<i64> {
-    if !root.is_running() {
+    let Some(answer) = root.call(SOURCE, ask) else {
         return Seen::Unknown("no file tells it, only a call to the running kernel".to_owned());
-    }
-    match ask() {
+    };
+    match answer {
         Ok(version) => Seen::Known(version),
         Err(Errno::ENOSYS | Errno::EOPNOTSUPP) => Seen::Absent,
         Err(errno) => Seen::Unknown(format!("{SOURCE}: {errno}")),

@@ -60,9 +60,15 @@ pub(crate) struct Host {
     /// What to print. What NFD's two forms cannot say, because it could not be read, goes to standard error.
     #[arg(long, value_enum, default_value_t = HostFormat::Table)]
     pub(crate) format: HostFormat,
-    /// Read the files of another host below this directory; nothing of the running machine is looked at.
-    #[arg(long, value_name = "DIR")]
+    /// Read the files of another host below this directory, or its snapshot (--save); nothing of the running machine is looked
+    /// at.
+    #[arg(long, value_name = "DIR|FILE")]
     pub(crate) root: Option<PathBuf>,
+    /// Write a snapshot instead: all that was read, failures included, as JSON; `-` writes standard output. Every command takes
+    /// it by --root, anywhere, and sees this host. It holds what the host says of itself, its name and serial numbers of USB
+    /// devices among it: look before you send it. Hooks are not part of it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "format"])]
+    pub(crate) save: Option<PathBuf>,
 }
 
 /// The forms of what is known about a host.
@@ -84,8 +90,8 @@ pub(crate) struct AskedHost {
     /// Ask for the host with these facts, as `bestfit host --json` printed them there; `-` reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "root")]
     pub(crate) facts: Option<PathBuf>,
-    /// Ask for the host whose files lie below this directory.
-    #[arg(long, value_name = "DIR")]
+    /// Ask for the host whose files lie below this directory, or whose snapshot (`bestfit host --save`) this is.
+    #[arg(long, value_name = "DIR|FILE")]
     pub(crate) root: Option<PathBuf>,
     /// Ask for a container that is given these of the host's GPUs, accelerators and fabrics. The shim sees in each container's
     /// spec what it was given.
@@ -217,6 +223,7 @@ Examples:
   bestfit host                        what is known about this host, and from where
   bestfit host --json > node7.json    the same for `bestfit explain --facts node7.json` elsewhere
   bestfit host --root /mnt/node7      what the files below a directory say
+  bestfit host --save node7.snapshot  all that was read here, for `--root node7.snapshot` elsewhere: a bug report
   bestfit host --format nfd-labels    the labels that NFD would give this node";
 
 const EXPLAIN_EXAMPLES: &str = "\

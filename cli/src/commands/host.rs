@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bestfit_config::Config;
-use bestfit_hostprobe::{nfd_labels, probe_with};
+use bestfit_hostprobe::{HostRoot, host_platform, nfd_labels, probe_with};
 use bestfit_selector::facts::{Fact, Facts, State, Value};
 use bestfit_selector::microarch::Microarchitectures;
 
 use crate::arguments::{Host, HostFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_json, table};
-use crate::stages::{host, image};
+use crate::stages::{file, host, image};
 
 /// Longer values are cut in the table; JSON has all of them.
 const MAX_VALUE: usize = 60;
@@ -19,6 +20,9 @@ const MAX_VALUE: usize = 60;
 pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
     let root = host::root(arguments.root.as_deref())?;
     let (targets, config) = configured();
+    if let Some(file) = &arguments.save {
+        return save(root.recording(), &targets, file);
+    }
     let mut facts = probe_with(&root, &targets);
     if let Some(config) = config {
         host::ask_hooks(&root, &config, &mut facts);
@@ -37,6 +41,21 @@ pub(crate) fn run(arguments: &Host) -> Result<Exit, Failure> {
             note(&facts.features.unknown);
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Asks all that any command asks, and writes down what was answered.
+fn save(root: HostRoot, targets: &Microarchitectures, file: &Path) -> Result<Exit, Failure> {
+    probe_with(&root, targets);
+    host_platform(&root);
+    let Some(snapshot) = root.into_snapshot() else { return Ok(Exit::Done) };
+    if file == Path::new("-") {
+        print_json(&snapshot)?;
+        return Ok(Exit::Done);
+    }
+    let bytes = serde_json::to_vec_pretty(&snapshot).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
+    std::fs::write(file, &bytes).map_err(|error| Failure::io(file::name(file), &error))?;
+    eprintln!("{}: {} KiB", file::name(file), bytes.len().div_ceil(1024));
     Ok(Exit::Done)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bestfit_config::{Config, Loaded};
-use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
+use bestfit_hostprobe::{HostRoot, MAX_SNAPSHOT, Snapshot, hook, host_platform, probe_with};
 use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::facts::{Facts, State, Value};
 use bestfit_selector::json;
@@ -68,12 +68,21 @@ pub(crate) fn ask_hooks(root: &HostRoot, config: &Config, facts: &mut Facts) {
     }
 }
 
-/// The host below `dir`, or the running machine.
-pub(crate) fn root(dir: Option<&Path>) -> Result<HostRoot, Failure> {
-    match dir {
+/// The host below a directory, or of a snapshot; without either the running machine.
+pub(crate) fn root(place: Option<&Path>) -> Result<HostRoot, Failure> {
+    match place {
         None => Ok(HostRoot::running()),
+        Some(file) if file == Path::new("-") || file.is_file() => Ok(HostRoot::recorded(read_snapshot(file)?)),
         Some(dir) => HostRoot::at(dir).map_err(|error| Failure::io(&error, &error.source)),
     }
+}
+
+fn read_snapshot(file: &Path) -> Result<Snapshot, Failure> {
+    let bytes = file::read(file, MAX_SNAPSHOT as u64)?;
+    Snapshot::parse(&bytes).map_err(|error| {
+        Failure::new(Exit::Data, format!("{}: {error}", file::name(file)))
+            .hint("`bestfit host --save FILE` writes a snapshot; facts (`bestfit host --json`) are taken by --facts")
+    })
 }
 
 /// archspec's data: the site's, else the built-in data.

@@ -56,3 +56,30 @@ fn json_is_asked_for_in_one_way() {
     let run = Sandbox::new().bestfit(&["host", "--json", "--format", "table"]);
     assert_eq!(run.code, 64, "{}", run.stderr);
 }
+
+#[test]
+fn a_saved_host_is_asked_like_the_host_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, file) = (recorded("x86-gpu-node-rocky9"), dir.path().join("snapshot"));
+    let (root, file) = (root.to_str().unwrap(), file.to_str().unwrap());
+    let sandbox = Sandbox::new();
+    let run = sandbox.bestfit(&["host", "--root", root, "--save", file]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    for form in [["--json"].as_slice(), &["--format", "nfd-labels"], &["--format", "table"]] {
+        let asked = |place| sandbox.bestfit(&[&["host", "--root", place], form].concat());
+        let (saved, original) = (asked(file), asked(root));
+        assert_eq!((saved.code, saved.stdout), (0, original.stdout), "{form:?}: {}", saved.stderr);
+    }
+    let again = sandbox.bestfit(&["host", "--root", file, "--save", "-"]);
+    assert_eq!(again.stdout.trim_end(), std::fs::read_to_string(file).unwrap(), "a snapshot of a snapshot is the same");
+}
+
+#[test]
+fn a_file_that_is_no_snapshot_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("facts.json");
+    std::fs::write(&file, "{\n \"facts\": {}}").unwrap();
+    let run = Sandbox::new().bestfit(&["host", "--root", file.to_str().unwrap(), "--json"]);
+    assert_eq!((run.code, run.stdout.as_str()), (65, ""));
+    assert!(run.stderr.contains("line 2 column") && run.stderr.contains("--save FILE"), "{}", run.stderr);
+}

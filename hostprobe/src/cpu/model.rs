@@ -4,9 +4,9 @@ use bestfit_selector::facts::Facts;
 
 use super::cpuid::{Processor, nfd_vendor};
 use super::cpuinfo::{self, CpuInfo, nfd_arm_vendor};
+use crate::feature;
 use crate::root::HostRoot;
 use crate::seen::Seen;
-use crate::feature;
 
 const NAMES: [&str; 4] = ["vendor_id", "family", "id", "hypervisor"];
 

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use bestfit_selector::facts::{Facts, Value};
 use bestfit_selector::microarch::{CpuDescription, Microarchitectures};
 
-use super::cpuinfo::{self, CpuInfo};
 use super::archspec_cpuid;
+use super::cpuinfo::{self, CpuInfo};
 use crate::ARCHSPEC;
 use crate::platform;
 use crate::root::HostRoot;

@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 /// Ends a container in its delegate, and a delegate that has no other and no relay any more; then removes the sockets
-/// that nobody listens at, where there is no relay to do so.
+/// that nobody listens at. A relay or delegate that is just ending does so within a moment.
 fn end(record: &Record, id: &str) {
     let limit = Instant::now() + LIMIT;
     // It is tried again: a create that was under way goes on after the first Kill found nothing.
@@ -56,10 +56,8 @@ fn end(record: &Record, id: &str) {
         }
         std::thread::sleep(pause);
     }
-    // A relay that lives sees the delegate's end by itself, and removes both: containerd is not kept waiting for that.
-    let within = if socket::is_dead(&record.relay) { ENDS_WITHIN } else { Duration::ZERO };
-    socket::remove_dead(&record.relay, within);
-    socket::remove_dead(&record.delegate, within);
+    socket::remove_dead(&record.relay, ENDS_WITHIN);
+    socket::remove_dead(&record.delegate, ENDS_WITHIN);
 }
 
 /// What a delegate does after a container has ended.

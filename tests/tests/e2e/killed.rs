@@ -115,8 +115,9 @@ fn killed_during_create(world: &mut World) {
     // delegate's, stays until the next shim of that name binds it anew, and 1.6 may fail to remove the bundle that it
     // renamed. A process that still listens is listed by itself, and counts.
     let files = ["socket /run/containerd/s/", "/.one"].as_slice();
-    // Nobody knows of the shim that a killed `start` has left behind already; the stock one leaves it as well.
-    let shim = ["socket /run/containerd/s/", "/.one", DELEGATE].as_slice();
+    // Nobody knows of the shim that a killed `start` has left behind already, and of the relay before it; of the stock shim
+    // the same is left.
+    let shim = ["socket /run/containerd/s/", "/.one", DELEGATE, " serve "].as_slice();
     for (who, known) in
         [(" serve ", files), (" start ", shim), (DELEGATE, files), ("bestfit-worker", &[]), ("bestfit-decider", &[])]
     {

@@ -62,11 +62,11 @@ fn serve(file: &Path, upstream: &Path) -> io::Result<()> {
     let mut watch = UnixStream::connect(upstream)?;
     // There only once it listens.
     std::fs::rename(&fresh, &socket)?;
-    let (file, upstream) = (file.to_owned(), upstream.to_owned());
+    let (file, behind) = (file.to_owned(), upstream.to_owned());
     thread::spawn(move || {
         for (number, client) in listener.incoming().flatten().enumerate() {
-            let (record, upstream) = (file.with_extension(number.to_string()), upstream.clone());
-            thread::spawn(move || record_one(client, &upstream, record));
+            let (record, behind) = (file.with_extension(number.to_string()), behind.clone());
+            thread::spawn(move || record_one(client, &behind, record));
         }
     });
     // The shim says nothing here; it ends.
@@ -74,6 +74,8 @@ fn serve(file: &Path, upstream: &Path) -> io::Result<()> {
     std::fs::remove_file(&socket)?;
     // Last answers are still on their way.
     thread::sleep(Duration::from_millis(200));
+    // A shim unlinks the socket that its bundle names, which is not its own here.
+    let _ = std::fs::remove_file(upstream);
     Ok(())
 }
 

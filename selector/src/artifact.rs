@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::decision::{Artifact, Signer};
+use crate::decision::Artifact;
 use crate::digest::Digest;
 use crate::document::{self, Document};
 use crate::index::{self, ARTIFACT_TYPE, Entry};
@@ -14,6 +14,7 @@ use crate::json::{self, JsonError};
 use crate::nfd;
 use crate::schema::Schemas;
 use crate::time::Time;
+use crate::trust::Signer;
 
 /// The type of a layer that holds a Proposal F document.
 pub const LAYER_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";

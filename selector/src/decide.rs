@@ -18,10 +18,11 @@ use crate::index::{Entry, Index, IndexError, Kind};
 use crate::json;
 use crate::matching::{Host, Silent, Summary, Trace, Words};
 use crate::platform::{self, PlatformClass};
-use crate::policy::{Otherwise, TrustMode, Undeclared};
+use crate::policy::{Otherwise, Undeclared};
 use crate::ranking::Rank;
 use crate::rules::{Rules, Subject};
 use crate::schema::{SchemaErrors, Schemas};
+use crate::trust::TrustMode;
 
 /// Why nothing could be decided; the default choice stays.
 #[derive(Debug, thiserror::Error)]
@@ -241,7 +242,7 @@ impl Asked<'_> {
             host: inputs.host.clone(),
             now: inputs.now,
             evidence: evidence.collect(),
-            signers: inputs.signers.clone(),
+            standings: inputs.standings.clone(),
         })
     }
 }
@@ -270,7 +271,7 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
     }
     let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict != Verdict::Incompatible;
     if candidates.iter().any(lost) {
-        let strict = inputs.policy.trust == TrustMode::Require;
+        let strict = inputs.policy.trust.mode == TrustMode::Require;
         let on_error = if strict { Otherwise::Deny } else { inputs.policy.on_error };
         return otherwise(on_error, "artifacts could not be read, and no entry is known to fit");
     }
@@ -282,7 +283,7 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
     let fallback = undeclared(candidates);
     let preferred = others(default, fallback.iter().map(|candidate| candidate.entry.digest));
     // Where only trusted artifacts count, saying nothing is no way around them.
-    let fallback = inputs.policy.undeclared == Undeclared::Fallback && inputs.policy.trust == TrustMode::Off;
+    let fallback = inputs.policy.undeclared == Undeclared::Fallback && !inputs.policy.trust.mode.only_trusted();
     if let (Some(first), true) = (preferred.first(), fallback) {
         let why = format!("no entry is known to fit, the default does not, and {} asks for nothing", first.short());
         return Choice { outcome: Outcome::Swap, why, preferred };

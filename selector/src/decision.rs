@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::policy::Policy;
 use crate::ranking::Rank;
 use crate::schema::SchemaFile;
+use crate::trust::Standing;
 
 /// Everything a decision depends on. Nothing else is read: no clock, no file, no environment.
 #[derive(Debug, Clone)]
@@ -29,19 +30,11 @@ pub struct Inputs {
     /// The artifacts that were found, by the digest of the entry, or of the index itself, that they are about. A candidate
     /// that is not listed here was not asked about, and counts as [`Evidence::Unread`].
     pub evidence: BTreeMap<Digest, Evidence>,
-    /// Who signed which artifact, as far as that was verified and the site trusts them; by the artifact's digest.
-    pub signers: BTreeMap<Digest, Signer>,
+    /// What came of looking for signatures, by the digest of what they are about: artifacts, the index, entries. What is not
+    /// listed was not looked at, and counts as signed by nobody.
+    pub standings: BTreeMap<Digest, Standing>,
     /// Seconds since 1970 UTC. Artifacts that claim a later date are refused.
     pub now: i64,
-}
-
-/// Somebody whose signature was verified and whom the site trusts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Signer {
-    /// The place in the site's order, the more trusted the greater; from 1.
-    pub rank: u32,
-    /// The name of the site's trust entry.
-    pub name: String,
 }
 
 /// Operating system and architecture as OCI spells them: `linux`, `amd64`.
@@ -190,9 +183,9 @@ pub struct InputDigests {
     pub schemas: Digest,
     /// The host's platform.
     pub host: HostPlatform,
-    /// [`Inputs::signers`].
+    /// [`Inputs::standings`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub signers: BTreeMap<Digest, Signer>,
+    pub standings: BTreeMap<Digest, Standing>,
     /// [`Inputs::now`].
     pub now: i64,
     /// What was found per subject.

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::index::{Index, Kind, SUBJECT_ANNOTATION};
 use crate::json;
 use crate::matching::{Host, Prepared, Summary, Trace};
-use crate::policy::TrustMode;
+use crate::trust::Standing;
 
 /// What was found about one subject.
 #[derive(Debug, Default)]
@@ -113,8 +113,8 @@ impl<'a> Sources<'a> {
 
 impl Found {
     fn take(&mut self, digest: Digest, read: Result<Parsed, ArtifactError>, inputs: &Inputs) {
-        let signer = inputs.signers.get(&digest).cloned();
-        if signer.is_none() && inputs.policy.trust != TrustMode::Off {
+        let signer = inputs.standings.get(&digest).and_then(Standing::signer).cloned();
+        if signer.is_none() && inputs.policy.trust.mode.only_trusted() {
             let text = format!("artifact {}: signed by nobody whom this site trusts: ignored", digest.short());
             return self.notes.push(text);
         }

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use crate::decide::decide;
-use crate::decision::{Decision, Evidence, HostPlatform, Inputs, Outcome, Signer, Verdict};
+use crate::decision::{Decision, Evidence, HostPlatform, Inputs, Outcome, Verdict};
 use crate::digest::Digest;
 use crate::facts::{Fact, Facts};
 use crate::microarch::{CpuDescription, Microarchitectures};
-use crate::policy::{Action, Otherwise, Rule, TrustMode, Undeclared};
+use crate::policy::{Action, Otherwise, Rule, Undeclared};
 use crate::testing::{Attach, attach, bare_inputs, facts, image, index, inputs, set, wrap};
+use crate::trust::{Signer, Standing, TrustMode};
 
 /// The CPU facts of one of archspec's samples, without some flags.
 fn cpu(sample: &str, hidden: &[&str]) -> Facts {
@@ -407,9 +408,9 @@ fn example_12_what_nobody_signed_has_no_weight_where_trust_is_enforced() {
     assert_eq!(runs(&asked, &names).1, "X");
     let Evidence::Read { artifacts, .. } = &asked.evidence[&image("Y")] else { unreachable!() };
     let signer = Signer { rank: 1, name: "vendor".into() };
-    asked.signers.insert(artifacts[0].digest, signer);
+    asked.standings.insert(artifacts[0].digest, Standing::Trusted(signer));
     assert_eq!(runs(&asked, &names).1, "Y");
-    asked.policy.trust = TrustMode::Enforce;
+    asked.policy.trust.mode = TrustMode::Enforce;
     assert_eq!(runs(&asked, &names).1, "Y");
     golden!(&asked, &names, @r#"
         plain: Undeclared
@@ -482,8 +483,8 @@ fn example_14_a_silent_entry_stands_in_for_a_default_that_does_not_fit() {
     let mut enforced = gpu_v4_plain("");
     attach(&mut enforced, "v4", &[]);
     let Evidence::Read { artifacts, .. } = &enforced.evidence[&image("gpu")] else { unreachable!() };
-    enforced.signers.insert(artifacts[0].digest, Signer { rank: 1, name: "vendor".into() });
-    enforced.policy.trust = TrustMode::Enforce;
+    enforced.standings.insert(artifacts[0].digest, Standing::Trusted(Signer { rank: 1, name: "vendor".into() }));
+    enforced.policy.trust.mode = TrustMode::Enforce;
     assert_eq!(runs(&enforced, &names).1, "gpu");
     golden!(&gpu_v4_plain(""), &names, @r#"
         gpu: Incompatible

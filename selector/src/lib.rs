@@ -9,7 +9,7 @@
 //! ```
 //!
 //! In the order of the data:
-//! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`decision`]: the vocabulary;
+//! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`trust`], [`decision`]: the vocabulary;
 //! - [`scope`]: what a container was given, and facts narrowed to that;
 //! - [`json`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
@@ -57,6 +57,7 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod trust;
 pub mod value;
 pub mod version;
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::schema::Level;
+use crate::trust::Trust;
 
 /// What a site asks for. The defaults change nothing but what artifacts clearly say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +21,9 @@ pub struct Policy {
     /// Whether the platform variants of entries decide where an index has no artifact at all.
     #[serde(skip_serializing_if = "is_false")]
     pub platform_variants: bool,
-    /// Whose artifacts count.
-    #[serde(skip_serializing_if = "TrustMode::is_off")]
-    pub trust: TrustMode,
+    /// Whose artifacts count, and what must be signed.
+    #[serde(skip_serializing_if = "Trust::is_default")]
+    pub trust: Trust,
     /// The site's word on levels, by pattern (`GROUP/KEY`, `GROUP/prefix*`, `GROUP/*`): it goes before the document's and
     /// the schema's. The longest pattern wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -35,28 +36,9 @@ pub struct Policy {
     pub rules: BTreeMap<String, Rule>,
 }
 
-/// Whose artifacts count; the greater, the stricter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrustMode {
-    /// Everybody's.
-    #[default]
-    Off,
-    /// Those of signers that the site trusts; the others are reported and ignored.
-    Enforce,
-    /// The same, and whatever keeps bestfit from knowing refuses the container.
-    Require,
-}
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-impl TrustMode {
-    fn is_off(&self) -> bool {
-        *self == Self::Off
-    }
 }
 
 /// One rule of a site. It speaks about a candidate when all of its conditions hold; a list holds when one of it does, and

@@ -137,7 +137,7 @@ pub(crate) fn bare_inputs(index: Vec<u8>, facts: Facts) -> Inputs {
         host,
         default: None,
         evidence,
-        signers: BTreeMap::new(),
+        standings: BTreeMap::new(),
         now: NOW,
     }
 }

@@ -11,12 +11,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bestfit-hostprobe", &["bestfit-selector"]),
     ("bestfit-config", &["bestfit-selector"]),
     ("bestfit-registry", &["bestfit-selector"]),
-    ("bestfit-decider", &["bestfit-config", "bestfit-registry", "bestfit-selector"]),
+    ("bestfit-trust", &["bestfit-selector"]),
+    ("bestfit-decider", &["bestfit-config", "bestfit-registry", "bestfit-selector", "bestfit-trust"]),
     ("bestfit-worker", &["bestfit-config", "bestfit-hostprobe", "bestfit-selector"]),
     ("bestfit-relay", &[]),
     (
         "bestfit-cli",
-        &["bestfit-config", "bestfit-decider", "bestfit-hostprobe", "bestfit-registry", "bestfit-selector"],
+        &[
+            "bestfit-config",
+            "bestfit-decider",
+            "bestfit-hostprobe",
+            "bestfit-registry",
+            "bestfit-selector",
+            "bestfit-trust",
+        ],
     ),
     ("bestfit-tests", &["bestfit-hostprobe", "bestfit-selector"]),
 ];

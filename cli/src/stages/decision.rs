@@ -42,7 +42,7 @@ pub(crate) async fn decide_on(
         host: host.platform,
         default: None,
         evidence,
-        signers: BTreeMap::new(),
+        standings: BTreeMap::new(),
         now: i64::try_from(now).unwrap_or(i64::MAX),
     };
     let decision = decided(&inputs, reference)?;

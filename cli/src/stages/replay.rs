@@ -42,7 +42,7 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
         host: digests.host.clone(),
         default: recorded.default,
         evidence,
-        signers: digests.signers.clone(),
+        standings: digests.standings.clone(),
         now: digests.now,
     };
     decided(&inputs, sources.reference)

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::decision::{Evidence, Inputs, Signer};
+use crate::decision::{Evidence, Inputs};
 use crate::digest::Digest;
 use crate::facts::{Fact, Facts, Value};
-use crate::policy::{Action, Otherwise, Policy, Rule, TrustMode, Undeclared};
+use crate::policy::{Action, Otherwise, Policy, Rule, Undeclared};
 use crate::schema::{Level, SchemaFile};
 use crate::testing::{Attach, bare_inputs, image, index, set};
+use crate::trust::{Signer, Standing, TrustMode};
 
 pub(super) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const PLATFORMS: [&str; 6] =
@@ -209,8 +210,8 @@ fn apply(policy: &mut Policy, which: usize) {
     };
     let mut add = |name: &str, rule: Rule| drop(policy.rules.insert(name.to_owned(), rule));
     match which {
-        0 => policy.trust = TrustMode::Enforce,
-        1 => policy.trust = TrustMode::Require,
+        0 => policy.trust.mode = TrustMode::Enforce,
+        1 => policy.trust.mode = TrustMode::Require,
         2 => policy.on_no_fit = Otherwise::Deny,
         3 => policy.on_error = Otherwise::Deny,
         4 => policy.undeclared = Undeclared::Never,
@@ -302,7 +303,7 @@ impl Case {
             let mut made = artifact.attach(subject, self.dated, turned).artifact();
             if artifact.signer > 0 {
                 let (rank, name) = (artifact.signer, format!("signer {}", artifact.signer));
-                inputs.signers.insert(made.digest, Signer { rank, name });
+                inputs.standings.insert(made.digest, Standing::Trusted(Signer { rank, name }));
             }
             match artifact.broken {
                 Some(0) => made.manifest = Err("503".to_owned()),

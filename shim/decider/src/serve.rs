@@ -90,7 +90,7 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
         host: ask.host,
         default: ask.default,
         evidence,
-        signers: BTreeMap::new(),
+        standings: BTreeMap::new(),
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;

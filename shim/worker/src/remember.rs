@@ -129,8 +129,8 @@ mod tests {
         let index =
             br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_vec();
         let Ask { facts, policy, schemas, host, default, now, .. } = ask();
-        let (evidence, signers) = Default::default();
-        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, signers };
+        let (evidence, standings) = Default::default();
+        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, standings };
         let fresh = fresh.map(Duration::from_secs);
         Answer { decision: decide(&inputs).unwrap(), requests: 7, gather_us: 1, decide_us: 1, fresh }
     }

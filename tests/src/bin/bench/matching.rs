@@ -127,7 +127,7 @@ fn inputs(entries: usize, facts: Facts) -> Inputs {
         host,
         default: None,
         evidence,
-        signers: BTreeMap::new(),
+        standings: BTreeMap::new(),
         now: 1_800_000_000,
     }
 }

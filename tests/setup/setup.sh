@@ -22,7 +22,7 @@ if [[ $scope == demo ]]; then
   exit 0
 fi
 "$here/debian.sh" trixie containerd oras
-"$here/debian.sh" forky containerd crane oras containernetworking-plugins
+"$here/debian.sh" forky containerd crane oras containernetworking-plugins cosign notation
 "$here/distribution.sh"
 "$here/ferro.sh"
 "$here/archspec.sh"

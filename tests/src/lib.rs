@@ -3,8 +3,9 @@
 //!
 //! [`isolate`] puts the whole run into namespaces of its own. Inside, [`peers`] finds what `make setup` unpacked,
 //! [`program`] and [`tar`] make layers, [`image`] makes indexes, [`registry`] serves them, [`artifact`] attaches
-//! compatibility artifacts, [`node`] is one containerd with [`ctr`] as its client, [`record`] reads what bestfit decided,
-//! and [`leftovers`] finds what should be gone.
+//! compatibility artifacts, [`signing`] signs them by real tools, [`hostile`] lies in a registry's place, [`node`] is one
+//! containerd with [`ctr`] as its client, [`record`] reads what bestfit decided, and [`leftovers`] finds what should be
+//! gone.
 //!
 //! A workshop fails by panicking: the scenario that called it has failed then.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod artifact;
 pub mod command;
 pub mod cri;
 pub mod ctr;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod isolate;
@@ -29,4 +31,5 @@ pub mod program;
 pub mod record;
 pub mod registry;
 pub mod scenario;
+pub mod signing;
 pub mod tar;

@@ -35,11 +35,22 @@ pub struct Settings {
     pub selection: Vec<(&'static str, String)>,
     /// `delegate`.
     pub delegate: Option<String>,
+    /// `[trust]` and what follows it, as TOML; nothing where it is empty.
+    pub trust: String,
+    /// `registries.docker_config`: where credentials lie.
+    pub docker_config: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: "select", namespaces: Vec::new(), selection: Vec::new(), delegate: None }
+        Self {
+            mode: "select",
+            namespaces: Vec::new(),
+            selection: Vec::new(),
+            delegate: None,
+            trust: String::new(),
+            docker_config: None,
+        }
     }
 }
 
@@ -48,6 +59,13 @@ impl Settings {
     #[must_use]
     pub fn select(mut self, key: &'static str, word: &str) -> Self {
         self.selection.push((key, format!("{word:?}")));
+        self
+    }
+
+    /// Sets `trust.mode` and whom the site trusts: entries as [`crate::signing::Key::accepted`] writes them.
+    #[must_use]
+    pub fn trust(mut self, mode: &str, accept: &[String]) -> Self {
+        self.trust = format!("[trust]\nmode = {mode:?}\n{}", accept.concat());
         self
     }
 }
@@ -133,7 +151,9 @@ impl Node {
         }
         writeln!(text, "[cache]\ndir = {:?}", dir.join("cache")).expect("text");
         writeln!(text, "[log]\nfile = {:?}\njournal = false", self.decisions()).expect("text");
-        writeln!(text, "[registries]\nhosts_dir = {:?}\ndocker_config = \"none\"", dir.join("certs.d")).expect("text");
+        let docker_config = settings.docker_config.as_deref().unwrap_or(Path::new("none"));
+        writeln!(text, "[registries]\nhosts_dir = {:?}", dir.join("certs.d")).expect("text");
+        writeln!(text, "docker_config = {docker_config:?}").expect("text");
         text += "[selection]\n";
         for (key, value) in &settings.selection {
             writeln!(text, "{key} = {value}").expect("text");
@@ -141,6 +161,7 @@ impl Node {
         for (namespace, mode) in &settings.namespaces {
             writeln!(text, "[namespaces.{namespace:?}]\nmode = {mode:?}").expect("text");
         }
+        text += &settings.trust;
         self.write_bestfit(&text);
     }
 

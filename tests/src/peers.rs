@@ -57,7 +57,8 @@ pub fn any_containerd() -> Option<Containerd> {
         .find(|line| ["containerd", "ctr", "containerd-shim-runc-v2"].iter().all(|p| line.program(p).is_some()))
 }
 
-/// A program that is no part of containerd: `runc`, `oras`, `crane`, `docker-registry`, `ferro-oci-server`, `busybox`.
+/// A program that is no part of containerd: `runc`, `oras`, `crane`, `docker-registry`, `ferro-oci-server`, `busybox`,
+/// `cosign`, `notation`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let own = peers_dir().join("bin").join(name);
     // The newest oras first, the oldest runc first: a newer one needs a newer libc than bookworm's.

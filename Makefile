@@ -8,7 +8,7 @@ TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELAY_TARGET = $(shell tests/setup/relay-target.sh)
 RELAY = $(TARGET_DIR)/$(RELAY_TARGET)/relay/containerd-shim-bestfit-v1
 
-.PHONY: help setup build test unit e2e demo check bench peers
+.PHONY: help setup build test unit e2e demo check bench peers fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -23,7 +23,7 @@ build: ## release binaries in target/release
 
 unit: ## tests that need no containerd
 	$(CARGO) test --workspace --exclude bestfit-tests
-	$(CARGO) test -p bestfit-tests --lib --test architecture
+	$(CARGO) test -p bestfit-tests --lib --test architecture --test corpus
 
 e2e: build ## end-to-end tests against containerd 1.6, 1.7 and 2.x, as root
 	$(CARGO) test -p bestfit-tests --test e2e -- $(E2E)
@@ -38,6 +38,9 @@ demo: ## one index, two runs: the stock runtime and bestfit, side by side; insta
 peers: ## our facts, rules and targets against NFD's and archspec's own code, case by case
 	$(CARGO) run -q --release -p bestfit-tests --bin peers -- $(PEERS)
 
+fuzz: ## every parser of foreign bytes, a minute each; SECONDS=n, FUZZ="TARGET..." for others
+	@fuzz/run.sh $(or $(SECONDS),60) $(FUZZ)
+
 bench: build ## cost against the stock shim; writes target/bench.json
 	$(CARGO) run -q -p bestfit-tests --bin bench -- $(BENCH)
 
@@ -45,4 +48,4 @@ check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
-	@if command -v shellcheck >/dev/null; then shellcheck -x tests/setup/*.sh .ci/run; else echo "SKIP: no shellcheck here"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x tests/setup/*.sh fuzz/run.sh .ci/run; else echo "SKIP: no shellcheck here"; fi

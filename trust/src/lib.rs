@@ -1,5 +1,8 @@
 //! Signatures about one digest: what they are, what must be fetched to check them, and whether one holds for a site. Pure:
-//! no file, no clock, no network; keys and roots come in with [`Trust`].
+//! no file, no clock, no network; keys and roots come in with [`Trust`](bestfit_selector::trust::Trust).
+//!
+//! In the order of the data: `manifest` (which form, which blobs), `bundle` and `statement` (Sigstore), `entry` (the site's
+//! list), `keys`, `judge`; `refusal` has the words for what does not count.
 //!
 //! ```text
 //! referrer or `.sig` manifest ─▶ wanted (form, blobs to fetch) ─▶ Candidate ─▶ judge ─▶ Standing
@@ -7,10 +10,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bundle;
+mod entry;
+mod judge;
+mod keys;
+mod manifest;
+mod refusal;
+mod statement;
+
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bestfit_selector::digest::Digest;
-use bestfit_selector::trust::{Standing, Trust};
+
+pub use judge::{judge, problems};
+
+use manifest::Manifest;
 
 /// The artifact types of manifests that can hold a signature, as a list of referrers names them; descriptors of tag-fallback
 /// lists may carry other types, so the manifest decides ([`wanted`]).
@@ -54,19 +69,15 @@ pub struct Candidate {
 
 /// What must be fetched of a manifest; `None` where it holds no signature in a form that is known.
 pub fn wanted(manifest: &[u8]) -> Option<Wanted> {
-    let _ = manifest;
-    None
+    Manifest::read(manifest).map(|manifest| manifest.wanted())
 }
 
-/// Whether one of `candidates` is a signature about `subject` by somebody whom the site trusts for `repository`
-/// (`host/repository`). `now` is in seconds since 1970 UTC.
-pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Candidate], now: i64) -> Standing {
-    let _ = (trust, subject, repository, candidates, now);
-    Standing::Untrusted { why: vec!["no signature is verified yet".to_owned()] }
-}
-
-/// What is wrong with the keys and roots of a site: the position in [`Trust::accept`], and the mistake.
-pub fn problems(trust: &Trust) -> Vec<(usize, String)> {
-    let _ = trust;
-    Vec::new()
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bundle => "bundle",
+            Self::SimpleSigning => "simple signing",
+            Self::Notation => "notation",
+        })
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! - [`filesystems`]: file systems, and modules that could be loaded
 //! - [`confinement`], [`landlock`], [`limits`]: what programs may do, and confine themselves with
+//! - [`binfmt`]: programs of other architectures
 //! - [`machine`]: guest or bare metal, KVM, devices for shared memory
 
+mod binfmt;
 mod confinement;
 mod filesystems;
 mod landlock;
@@ -46,6 +48,7 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     confinement::probe(root, facts);
     machine::probe(root, facts);
     limits::probe(root, facts);
+    binfmt::probe(root, facts);
 }
 
 fn set_version(release: &Seen<String>, facts: &mut Facts) {

@@ -12,7 +12,8 @@
 //! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
 //!   the system and the firmware say about themselves
 //! - [`userspace`]: C library, MPI, PMI, systemd
-//! - [`pci`], [`usb`], [`network`], [`storage`]: devices
+//! - [`pci`], [`usb`], [`network`], [`storage`]: devices by bus
+//! - [`devices`]: GPUs, accelerators and interfaces to fabrics, one by one, and what their drivers support
 //! - [`local`]: the features that a site's own programs left in files for NFD
 //! - [`feature`]: how an answer becomes one of NFD's features; [`labels`]: the labels that NFD makes of them
 //!
@@ -26,6 +27,7 @@
 mod auxv;
 mod cgroup;
 pub mod cpu;
+mod devices;
 mod feature;
 pub mod hook;
 mod kconfig;
@@ -78,13 +80,15 @@ pub fn probe_with(root: &HostRoot, targets: &Microarchitectures) -> Facts {
     memory::probe(root, &info, &auxv, &mut facts);
     cgroup::probe(root, &mut facts);
     os_release::probe(root, &mut facts);
-    pci::probe(root, &mut facts);
+    let bus = pci::probe(root, &mut facts);
     network::probe(root, &mut facts);
     storage::probe(root, &mut facts);
     usb::probe(root, &mut facts);
     system::probe(root, &mut facts);
     userspace::probe(root, &info, &mut facts);
-    // Last: what a site's own programs say goes before what NFD finds out itself.
+    // What a site's own programs say goes before what NFD finds out itself.
     local::probe(root, &mut facts);
+    // Last: vendors' programs may have told more about devices than files of the kernel do.
+    devices::probe(root, &bus, &mut facts);
     facts
 }

@@ -9,7 +9,7 @@ use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
 use crate::{HOST, NFD, feature};
 
-const DEVICES: &str = "/sys/bus/pci/devices";
+pub(crate) const DEVICES: &str = "/sys/bus/pci/devices";
 /// Mellanox, now NVIDIA networking: NFD's rule for `rdma.capable`.
 const MELLANOX: &str = "15b3";
 
@@ -19,19 +19,27 @@ const OPTIONAL: [&str; 3] = [SRIOV, "iommu_group/type", "iommu/intel-iommu/versi
 
 /// One function of a device, its numbers in lower-case hex as sysfs writes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Device {
-    address: String,
+pub(crate) struct Device {
+    pub(crate) address: String,
     /// Base class and subclass.
-    class: String,
-    vendor: String,
-    device: String,
+    pub(crate) class: String,
+    pub(crate) vendor: String,
+    pub(crate) device: String,
     /// Vendor and device of the subsystem, or why they are not known. Only NFD's features have them.
     subsystem: Result<[String; 2], String>,
     /// Those of [`OPTIONAL`] that it has.
     optional: Vec<(&'static str, String)>,
 }
 
-pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
+/// The devices that could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Bus {
+    pub(crate) devices: Vec<Device>,
+    /// Why there may be others.
+    pub(crate) failed: Option<String>,
+}
+
+pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) -> Bus {
     let names = root.seen(root.names(DEVICES), "/sys/bus");
     // NFD has no such feature where there is no such bus.
     let has_bus = !matches!(names, Seen::Absent);
@@ -61,30 +69,36 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
         Some(device) => facts.set(NFD, "rdma.capable", Fact::known(true, path_of(&device.address))),
         None => facts.set(NFD, "rdma.capable", rest()),
     }
-    let instances = match failed {
-        Some(why) => Seen::Unknown(why),
+    let instances = match &failed {
+        Some(why) => Seen::Unknown(why.clone()),
         None if has_bus => {
-            let instances: Result<Vec<Instance>, String> = devices.into_iter().map(Device::into_instance).collect();
+            let instances: Result<Vec<Instance>, String> = devices.iter().map(Device::instance).collect();
             instances.map_or_else(Seen::Unknown, Seen::Known)
         }
         None => Seen::Absent,
     };
     feature::instances(&mut facts.features, "pci.device", instances);
+    Bus { devices, failed }
 }
 
 impl Device {
     /// NFD's attributes of a device; its address is none of them.
-    fn into_instance(self) -> Result<Instance, String> {
-        let [subsystem_vendor, subsystem_device] = self.subsystem?;
+    fn instance(&self) -> Result<Instance, String> {
+        let [subsystem_vendor, subsystem_device] = self.subsystem.as_ref().map_err(String::clone)?;
         let mandatory = [
-            ("class", self.class),
-            ("vendor", self.vendor),
-            ("device", self.device),
+            ("class", &self.class),
+            ("vendor", &self.vendor),
+            ("device", &self.device),
             ("subsystem_vendor", subsystem_vendor),
             ("subsystem_device", subsystem_device),
         ];
-        let all = mandatory.into_iter().chain(self.optional);
-        Ok(Instance { attributes: all.map(|(name, value)| (name.to_owned(), value)).collect() })
+        let all = mandatory.into_iter().chain(self.optional.iter().map(|(name, value)| (*name, value)));
+        Ok(Instance { attributes: all.map(|(name, value)| (name.to_owned(), value.clone())).collect() })
+    }
+
+    /// Class, vendor and device: `0302:10de:2330`.
+    pub(crate) fn numbers(&self) -> String {
+        format!("{}:{}:{}", self.class, self.vendor, self.device)
     }
 }
 
@@ -102,7 +116,8 @@ fn set_device(found: &Device, facts: &mut Facts) {
     }
 }
 
-fn path_of(address: &str) -> String {
+/// Where a device lies in sysfs.
+pub(crate) fn path_of(address: &str) -> String {
     format!("{DEVICES}/{address}")
 }
 

@@ -238,6 +238,11 @@ impl HostRoot {
         self.ask(path, "regular", || self.live_regular(path).map(Answer::Is))?.into_is(path)
     }
 
+    /// Whether a file system would be mounted on `path` by looking into it (autofs): whoever looks would wait for that.
+    pub(crate) fn awaits_mount(&self, path: &str) -> Result<bool, ReadError> {
+        self.ask(path, "automount", || self.live_automount(path).map(Answer::Is))?.into_is(path)
+    }
+
     /// Whether something is at `path`, as an answer: true, absent under the witness rule of [`HostRoot::seen`], or unknown.
     pub(crate) fn seen_there(&self, path: &str, witness: &str) -> Seen<bool> {
         let there = match self.exists(path) {

@@ -42,7 +42,8 @@ fn is_unknown(facts: &Facts, group: &str, key: &str) -> bool {
 #[test]
 fn recorded_hosts_give_their_facts() {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
-    let hosts: Vec<PathBuf> = fs::read_dir(hosts).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let hosts = fs::read_dir(hosts).unwrap().map(|entry| entry.unwrap().path());
+    let hosts: Vec<PathBuf> = hosts.filter(|host| host.join("root").is_dir()).collect();
     assert!(!hosts.is_empty());
     for host in hosts {
         let found = serde_json::to_string_pretty(&probe_at(host.join("root"))).unwrap() + "\n";

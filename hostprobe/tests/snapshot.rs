@@ -27,7 +27,10 @@ fn this_host_is_replayed() {
 fn recorded_hosts_are_replayed() {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts");
     for host in fs::read_dir(hosts).unwrap() {
-        round_trip(HostRoot::at(host.unwrap().path().join("root")).unwrap());
+        let root = host.unwrap().path().join("root");
+        if root.is_dir() {
+            round_trip(HostRoot::at(root).unwrap());
+        }
     }
 }
 

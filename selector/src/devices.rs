@@ -1,5 +1,5 @@
-//! Owns devices that a container can be given one by one, and how the facts of several become facts of the host: the
-//! least of them, so that what is promised holds on each. `bestfit-hostprobe` fills them, the container's scope narrows
+//! Owns devices that a container can be given one by one, and how the facts of several become facts of the host: what is
+//! promised must hold on each. `bestfit-hostprobe` fills them, the container's scope narrows
 //! them; this module reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{Fact, Facts, State, Value};
 use crate::schema::{Schemas, Type};
-use crate::version::Version;
 
 /// The group that these facts stand in.
 const GROUP: &str = "host";
@@ -21,6 +20,9 @@ pub struct Device {
     pub kind: Kind,
     /// Its PCI address (`0000:1b:00.0`), or its name in sysfs where it is on no PCI bus. Unique within its kind.
     pub address: String,
+    /// PCI class, vendor and device in lower-case hexadecimal (`0302:10de:2330`), where it is on a PCI bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci: Option<String>,
     /// The number by which its vendor's tools call it (`NVIDIA_VISIBLE_DEVICES=0`): the position among the devices of this
     /// kind in the order of their PCI addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +74,7 @@ impl Kind {
     }
 
     /// The key that counts them; fabrics are not counted.
-    fn count(self) -> Option<&'static str> {
+    pub(crate) fn count(self) -> Option<&'static str> {
         match self {
             Self::Nvidia => Some("nvidia.gpu.count"),
             Self::Amd => Some("amd.gpu.count"),
@@ -83,25 +85,24 @@ impl Kind {
     }
 }
 
-/// Records what `facts.devices` say together: the count of each kind that is there, and for each key that any of them
-/// speaks about what holds on each that does. Numbers and versions become the least, truths hold where all do, sets
-/// become what is common, and texts that differ become a set. What one could not see is unknown; what one lacks is absent.
-pub fn summarize(facts: &mut Facts) {
+/// Records what the devices of a kind among `facts.devices` say together: their count, and for each key that any of them
+/// speaks about what holds on each that does. Numbers become the least, truths hold where all do, sets become what is
+/// common, and texts and versions that differ become a set, each of which a requirement is held against. What one could not
+/// see is unknown; what one lacks is absent.
+pub fn summarize(facts: &mut Facts, kind: Kind) {
+    let devices: Vec<&Device> = facts.devices.iter().filter(|device| device.kind == kind).collect();
     let mut said: BTreeMap<String, Fact> = BTreeMap::new();
-    for kind in Kind::ALL {
-        let devices: Vec<&Device> = facts.devices.iter().filter(|device| device.kind == kind).collect();
-        if let (Some(key), Some(first)) = (kind.count(), devices.first()) {
-            let source = format!("{} and {} more", first.address, devices.len() - 1);
-            let source = if devices.len() == 1 { first.address.clone() } else { source };
-            said.insert(key.to_owned(), Fact::known(devices.len() as i64, source));
-        }
-        for (key, fact) in devices.iter().flat_map(|device| &device.facts) {
-            let joined = match said.remove(key) {
-                Some(before) => join(key, before, fact.clone()),
-                None => fact.clone(),
-            };
-            said.insert(key.clone(), joined);
-        }
+    if let (Some(key), Some(first)) = (kind.count(), devices.first()) {
+        let source = format!("{} and {} more", first.address, devices.len() - 1);
+        let source = if devices.len() == 1 { first.address.clone() } else { source };
+        said.insert(key.to_owned(), Fact::known(devices.len() as i64, source));
+    }
+    for (key, fact) in devices.iter().flat_map(|device| &device.facts) {
+        let joined = match said.remove(key) {
+            Some(before) => join(key, before, fact.clone()),
+            None => fact.clone(),
+        };
+        said.insert(key.clone(), joined);
     }
     for (key, fact) in said {
         facts.set(GROUP, key, fact);
@@ -129,10 +130,6 @@ fn lesser(key: &str, left: &Value, right: &Value) -> Option<Value> {
         (Value::Bool(a), Value::Bool(b)) => Some(Value::Bool(*a && *b)),
         (Value::Int(a), Value::Int(b)) => Some(Value::Int(*a.min(b))),
         (Value::Text(a), Value::Text(b)) if a == b => Some(left.clone()),
-        (Value::Text(a), Value::Text(b)) if is_version(key) => {
-            let (first, second): (Version, Version) = (a.parse().ok()?, b.parse().ok()?);
-            Some(if first <= second { left.clone() } else { right.clone() })
-        }
         // Texts that differ were gathered into a set before.
         (Value::Set(a), Value::Set(b)) if is_set(key) => Some(Value::Set(a & b)),
         (a, b) => match (texts(a), texts(b)) {
@@ -150,27 +147,22 @@ fn texts(value: &Value) -> Option<BTreeSet<String>> {
     }
 }
 
-fn is_version(key: &str) -> bool {
-    kind_of(key) == Some(Type::Version)
-}
-
 fn is_set(key: &str) -> bool {
-    kind_of(key) == Some(Type::Set)
-}
-
-fn kind_of(key: &str) -> Option<Type> {
-    Schemas::builtin().group(GROUP)?.key(key).map(|(_, key)| key.kind)
+    let host = Schemas::builtin().group(GROUP);
+    host.and_then(|host| host.key(key)).is_some_and(|(_, key)| key.kind == Type::Set)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Several;
 
     fn device(address: &str, facts: &[(&str, Value)]) -> Device {
         let facts = facts.iter().map(|(key, value)| ((*key).to_owned(), Fact::known(value.clone(), address)));
         Device {
             kind: Kind::Nvidia,
             address: address.to_owned(),
+            pci: None,
             index: None,
             uuid: None,
             nodes: BTreeMap::new(),
@@ -181,7 +173,7 @@ mod tests {
 
     fn summary(devices: &[Device]) -> Facts {
         let mut facts = Facts { devices: devices.to_vec(), ..Facts::default() };
-        summarize(&mut facts);
+        summarize(&mut facts, Kind::Nvidia);
         facts
     }
 
@@ -194,18 +186,30 @@ mod tests {
     }
 
     #[test]
-    fn several_devices_count_as_the_least() {
+    fn of_several_devices_each_counts() {
         let key = "nvidia.compute_capability";
         let found = summary(&[
-            device("0000:01:00.0", &[(key, "10.0".into()), ("nvidia.gpu.model", "B".into())]),
-            device("0000:02:00.0", &[(key, "9.0".into()), ("nvidia.gpu.model", "A".into())]),
+            device("0000:01:00.0", &[(key, "10.0".into()), ("nvidia.gpu.model", "B".into()), ("amd.vram", 8.into())]),
+            device("0000:02:00.0", &[(key, "9.0".into()), ("nvidia.gpu.model", "A".into()), ("amd.vram", 4.into())]),
             device("0000:03:00.0", &[("nvidia.gpu.model", "B".into())]),
         ]);
-        assert_eq!(state(&found, key), known("9.0"), "10.0 is more than 9.0");
-        assert_eq!(found.get(GROUP, key).unwrap().source, "0000:02:00.0");
+        let set = |values: [&str; 2]| known(values.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
+        assert_eq!(state(&found, key), set(["10.0", "9.0"]));
+        assert_eq!(state(&found, "nvidia.gpu.model"), set(["A", "B"]));
         assert_eq!(state(&found, "nvidia.gpu.count"), known(3));
-        let models: BTreeSet<String> = ["A".to_owned(), "B".to_owned()].into();
-        assert_eq!(state(&found, "nvidia.gpu.model"), known(models));
+        assert_eq!(state(&found, "amd.vram"), known(4));
+        assert_eq!(found.get(GROUP, "amd.vram").unwrap().source, "0000:02:00.0");
+    }
+
+    /// Otherwise one device that satisfies a requirement would answer for the others.
+    #[test]
+    fn keys_of_devices_are_held_against_each() {
+        let host = Schemas::builtin().group(GROUP).unwrap();
+        for (name, key) in host.keys().filter(|(name, _)| Kind::ALL.iter().any(|kind| name.starts_with(kind.prefix())))
+        {
+            let one_value = matches!(key.kind, Type::String | Type::Enum | Type::Dag | Type::Version);
+            assert_eq!(key.several == Several::Each, one_value, "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! In the order of the data:
 //! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`trust`], [`decision`]: the vocabulary;
 //! - [`scope`]: what a container was given, and facts narrowed to that;
-//! - [`json`], [`time`], [`version`]: strict readers of foreign text;
+//! - [`json`], [`yaml`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
 //! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`evidence`]: which of it is in force;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
@@ -60,6 +60,7 @@ pub mod time;
 pub mod trust;
 pub mod value;
 pub mod version;
+pub mod yaml;
 
 pub use decide::{DecideError, decide};
 pub use decision::{Decision, Inputs};

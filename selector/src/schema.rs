@@ -92,6 +92,8 @@ pub struct Key {
     pub dimension: Dimension,
     /// What it means that the host does not have the thing.
     pub absent: Absent,
+    /// What several values of a host mean, such as of several devices.
+    pub several: Several,
     /// A fixed value specificity for keys whose values have none: `X86_64_V4` before `X86_64_V3`.
     pub specificity: u64,
     /// Other names of the key.
@@ -194,6 +196,17 @@ pub enum Absent {
     /// Neither this nor that: no requirement on it holds.
     #[default]
     Mismatch,
+}
+
+/// What it means that a host has several values of what a requirement asks one for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Several {
+    /// One that satisfies it is enough: libraries that are installed side by side.
+    #[default]
+    Any,
+    /// Each must satisfy it: devices, of which a program may use any.
+    Each,
 }
 
 /// The dimensions of the order (matching.md §6).
@@ -359,6 +372,7 @@ impl Default for Key {
             weight: 10,
             dimension: Dimension::default(),
             absent: Absent::default(),
+            several: Several::default(),
             specificity: 0,
             aliases: Vec::new(),
             value_aliases: BTreeMap::new(),

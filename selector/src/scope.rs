@@ -2,8 +2,11 @@
 //! given means no GPU fact"). Reads nothing by itself; what cannot be told becomes unknown, never known.
 
 mod narrow;
+mod pci;
+mod summary;
+mod which;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -15,11 +18,15 @@ pub use narrow::narrow;
 const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES=";
 /// Mounted by NVIDIA's device plugin in the place of the variable.
 const VISIBLE_MOUNTS: &str = "/var/run/nvidia-container-devices";
+/// Where a narrowed fact comes from.
+const SOURCE: &str = "the devices of the container";
+const DIFFER: &str = "devices of this host differ, and which of them the container was given cannot be told";
 /// Annotations that ask for devices of the Container Device Interface begin so.
 const CDI: &str = "cdi.k8s.io/";
 /// Vendors of CDI devices, as the part before the slash of their kind.
-const CDI_VENDORS: [(&str, Kind); 5] = [
+const CDI_VENDORS: [(&str, Kind); 6] = [
     ("nvidia.com", Kind::Nvidia),
+    ("runtime.nvidia.com", Kind::Nvidia),
     ("amd.com", Kind::Amd),
     ("intel.com", Kind::Intel),
     ("gpu.intel.com", Kind::Intel),
@@ -32,16 +39,40 @@ pub enum Given {
     /// None.
     #[default]
     Nothing,
-    /// At least one.
-    Devices,
+    /// At least one: these, where the spec names them.
+    Devices(BTreeSet<Name>),
     /// That cannot be told: why.
     Untold(String),
+}
+
+/// How a runtime spec names devices of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// All of them.
+    All,
+    /// By the number that the vendor's tools give.
+    Index(u32),
+    /// By the name that the vendor gave it.
+    Uuid(String),
+    /// By its node.
+    Node {
+        /// The path in the container.
+        path: String,
+        /// `major:minor`, where the spec has them.
+        numbers: Option<String>,
+    },
+    /// By the full name of a CDI device.
+    Cdi(String),
+    /// In a way that leads to no whole device, such as a part of a GPU.
+    Other(String),
 }
 
 /// The devices that a container was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     given: BTreeMap<Kind, Given>,
+    /// CDI devices of vendors that are not known here.
+    others: BTreeSet<String>,
     /// Nodes below `/dev/dri`: they do not say whose they are.
     graphics: Given,
 }
@@ -62,9 +93,16 @@ impl Scope {
         for device in list(spec, "/linux/devices") {
             let number = |key| device.get(key).and_then(Value::as_u64);
             let numbers = number("major").zip(number("minor")).filter(|_| matches!(text(device, "type"), "c" | "u"));
-            match node(text(device, "path"), numbers) {
-                Some(Node::Of(kind)) => scope.give(kind),
-                Some(Node::Graphics) => scope.graphics = Given::Devices,
+            let path = text(device, "path");
+            let name = || Name::Node {
+                path: path.to_owned(),
+                numbers: numbers.map(|(major, minor)| format!("{major}:{minor}")),
+            };
+            match node(path, numbers) {
+                // All AMD GPUs share it: it gives the kind and names none.
+                Some(Node::Of(Kind::Amd)) => scope.give(Kind::Amd, None),
+                Some(Node::Of(kind)) => scope.give(kind, Some(name())),
+                Some(Node::Graphics) => add(&mut scope.graphics, Some(name())),
                 Some(Node::Any) => scope.doubt_all("a device was handed through, and its kind cannot be told"),
                 None => {}
             }
@@ -80,13 +118,13 @@ impl Scope {
         scope
     }
 
-    /// What was given of a kind, nodes of `/dev/dri` apart.
+    /// What was given of a kind, nodes of `/dev/dri` and CDI devices of other vendors apart.
     pub fn given(&self, kind: Kind) -> Given {
         self.given.get(&kind).cloned().unwrap_or_default()
     }
 
-    fn give(&mut self, kind: Kind) {
-        self.given.insert(kind, Given::Devices);
+    fn give(&mut self, kind: Kind, name: Option<Name>) {
+        add(self.given.entry(kind).or_default(), name);
     }
 
     fn doubt(&mut self, kind: Kind, why: &str) {
@@ -101,8 +139,12 @@ impl Scope {
 
     /// A mounted node can be opened only where the device cgroup allows it, which the mount does not say.
     fn mounted(&mut self, source: &str, destination: &str) {
-        if destination.starts_with(VISIBLE_MOUNTS) {
-            return self.give(Kind::Nvidia);
+        if let Some(rest) = destination.strip_prefix(VISIBLE_MOUNTS) {
+            let rest = rest.trim_start_matches('/');
+            // `cdi/nvidia.com/gpu/0` stands for nvidia.com/gpu=0.
+            let cdi = rest.strip_prefix("cdi/").and_then(|name| name.rsplit_once('/'));
+            let name = cdi.map_or_else(|| rest.to_owned(), |(class, name)| format!("{class}={name}"));
+            return self.give(Kind::Nvidia, (!name.is_empty()).then(|| visible_name(&name)));
         }
         let why = "device nodes are mounted; whether they may be opened cannot be told";
         match node(source, None) {
@@ -123,7 +165,10 @@ impl Scope {
                 Kind::Nvidia,
                 "only the image itself sets NVIDIA_VISIBLE_DEVICES; whether the runtime follows it cannot be told",
             ),
-            Some(_) => self.give(Kind::Nvidia),
+            Some(variable) => {
+                let names = variable[VISIBLE.len()..].split(',').filter(|name| !name.is_empty());
+                names.for_each(|name| self.give(Kind::Nvidia, Some(visible_name(name))));
+            }
             None => {}
         }
     }
@@ -133,11 +178,38 @@ impl Scope {
         for name in names.split(',').filter(|name| !name.is_empty()) {
             let vendor = name.split_once('/').map_or(name, |(vendor, _)| vendor);
             match CDI_VENDORS.iter().find(|(known, _)| *known == vendor) {
-                Some((_, kind)) => self.give(*kind),
-                None => self.doubt_all("a CDI device of another vendor was asked for"),
+                Some((_, kind)) => self.give(*kind, Some(Name::Cdi(name.to_owned()))),
+                None => {
+                    self.others.insert(name.to_owned());
+                }
             }
         }
     }
+}
+
+/// More of the same kind.
+fn add(given: &mut Given, name: Option<Name>) {
+    match given {
+        Given::Devices(names) => names.extend(name),
+        _ => *given = Given::Devices(name.into_iter().collect()),
+    }
+}
+
+/// A name as NVIDIA's container toolkit takes it in its variable.
+fn visible_name(name: &str) -> Name {
+    match name {
+        "all" => Name::All,
+        _ if name.contains('=') => Name::Cdi(name.to_owned()),
+        _ if name.starts_with("GPU-") || name.starts_with("gpu-") => Name::Uuid(name.to_owned()),
+        _ => name.parse().map_or_else(|_| Name::Other(name.to_owned()), Name::Index),
+    }
+}
+
+/// What NVIDIA's runtime makes of a CDI name for which no file stands in a directory: it calls devices as its variable does.
+fn vendors_own(name: &str) -> Option<Name> {
+    let (class, name) = name.split_once('=')?;
+    let known = ["nvidia.com/gpu", "runtime.nvidia.com/gpu"].contains(&class);
+    known.then(|| visible_name(name)).filter(|name| !matches!(name, Name::Cdi(_)))
 }
 
 /// What the node at `path` stands for, by its name, or by its number where Linux fixes that
@@ -189,7 +261,7 @@ mod tests {
     /// `y`, `n` or `?` for NVIDIA, AMD, Intel, accelerators, fabrics and graphics.
     fn letters(scope: &Scope) -> String {
         let letter = |given: &Given| match given {
-            Given::Devices => 'y',
+            Given::Devices(_) => 'y',
             Given::Nothing => 'n',
             Given::Untold(_) => '?',
         };
@@ -232,7 +304,7 @@ mod tests {
             (env("image"), "?nnnnn"),
             (cdi("nvidia.com/gpu=0"), "ynnnnn"),
             (cdi("amd.com/gpu=all,habana.ai/gaudi=1"), "nynynn"),
-            (cdi("vendor.example/x=1"), "?????n"),
+            (cdi("vendor.example/x=1"), "nnnnnn"),
         ] {
             let own = ["NVIDIA_VISIBLE_DEVICES=image".to_owned()];
             assert_eq!(letters(&Scope::of(&spec, &own)), expected, "{spec}");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::decision::Answer;
 use crate::facts::{State, Value};
 use crate::json;
-use crate::schema::{self, Absent, Compare, Key, Type, Values};
+use crate::schema::{self, Absent, Compare, Key, Several, Type, Values};
 use crate::version::{self, Range, Version};
 
 mod wanted;
@@ -51,6 +51,7 @@ impl Comparison {
 pub struct Requirement {
     accepts: Accepts,
     absent: Absent,
+    several: Several,
     specificity: u64,
     aliases: BTreeMap<String, String>,
 }
@@ -120,8 +121,9 @@ impl Requirement {
         if wanted.values.is_empty() {
             return Err("an empty array asks for nothing".to_owned());
         }
-        let (absent, specificity) = (key.absent, key.specificity);
-        Ok(Self { accepts: Accepts::read(key, wanted)?, absent, specificity, aliases: key.value_aliases.clone() })
+        let (absent, several, specificity) = (key.absent, key.several, key.specificity);
+        let accepts = Accepts::read(key, wanted)?;
+        Ok(Self { accepts, absent, several, specificity, aliases: key.value_aliases.clone() })
     }
 
     /// Holds it against a host; `None` where its facts do not speak of the key.
@@ -174,35 +176,36 @@ impl Requirement {
                     let holding = ranges.iter().filter(|range| range.contains(version));
                     Some(holding.map(|range| range.low().map_or([0; 4], |low| low.parts())).max())
                 };
-                match host {
-                    // Several versions are installed side by side: any of them will do.
-                    Value::Set(versions) => versions.iter().filter_map(|text| deepest(text)).max(),
-                    one => deepest(&text_of(one)),
-                }
+                self.of_several(host, deepest)
             }
             Accepts::Text(wanted) => {
                 let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == self.canonical(text));
-                Some(shallow(match host {
-                    Value::Set(values) => values.iter().any(|value| is_wanted(value)),
-                    one => is_wanted(&text_of(one)),
-                }))
+                self.of_several(host, |text| Some(shallow(is_wanted(text))))
             }
             Accepts::Subset(wanted) => match host {
                 Value::Set(values) => Some(wanted.is_subset(values).then_some([wanted.len() as u64, 0, 0, 0])),
                 _ => None,
             },
-            Accepts::Values(graph, wanted) => {
-                let one = |host: &str| {
-                    let host = self.canonical(host);
-                    let holding = wanted.iter().filter(|(wanted, _)| graph.satisfies(host, wanted));
-                    holding.map(|(_, depth)| [*depth, 0, 0, 0]).max()
-                };
-                Some(match host {
-                    Value::Set(values) => values.iter().filter_map(|value| one(value)).max(),
-                    value => one(&text_of(value)),
-                })
-            }
+            Accepts::Values(graph, wanted) => self.of_several(host, |host| {
+                let host = self.canonical(host);
+                let holding = wanted.iter().filter(|(wanted, _)| graph.satisfies(host, wanted));
+                Some(holding.map(|(_, depth)| [*depth, 0, 0, 0]).max())
+            }),
             Accepts::Same(wanted) => same(wanted, host).map(shallow),
+        }
+    }
+
+    /// What holds of one value of the host, or of several of them: of those that any is enough of the deepest counts, of
+    /// those that each must satisfy it the least. A value that cannot be read is none of the former, and opens the latter.
+    fn of_several(&self, host: &Value, one: impl Fn(&str) -> Option<Option<Depth>>) -> Option<Option<Depth>> {
+        match (host, self.several) {
+            (Value::Set(values), Several::Any) if values.is_empty() => Some(None),
+            (Value::Set(values), Several::Any) => values.iter().filter_map(|value| one(value)).max(),
+            (Value::Set(values), Several::Each) => {
+                let all: Option<Vec<Option<Depth>>> = values.iter().map(|value| one(value)).collect();
+                all.map(|all| all.into_iter().min().flatten())
+            }
+            (value, _) => one(&text_of(value)),
         }
     }
 
@@ -406,6 +409,31 @@ mod tests {
         let flags: BTreeSet<String> = ["AVX2".to_owned(), "FMA3".to_owned()].into();
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","FMA3"]"#, flags.clone()), True);
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","X"]"#, flags), False);
+    }
+
+    /// A container with two different GPUs: a program may use either.
+    #[test]
+    fn of_devices_each_must_satisfy_a_requirement() {
+        let two = |values: [&str; 2]| values.map(str::to_owned).into_iter().collect::<BTreeSet<String>>();
+        let version = r#"{"type":"version","several":"each"}"#;
+        assert_eq!(ask(version, r#"">=9.0""#, two(["10.0", "9.0"])), True);
+        assert_eq!(ask(version, r#"">=10.0""#, two(["10.0", "9.0"])), False);
+        assert_eq!(ask(version, r#""[8.0,9.0)""#, two(["8.0", "9.0"])), False, "the least alone would do");
+        assert_eq!(ask(version, r#"["[8.0,9.0)","[9.0,10)"]"#, two(["8.0", "9.0"])), True);
+        assert_eq!(ask(version, r#"">=9.0""#, two(["weird", "9.0"])), Unknown);
+        let text = r#"{"type":"string","several":"each"}"#;
+        assert_eq!(ask(text, r#""A""#, two(["A", "B"])), False);
+        assert_eq!(ask(text, r#"["A","B"]"#, two(["A", "B"])), True);
+        assert_eq!(ask(text, r#""A""#, BTreeSet::new()), False);
+        let (_, gfx) = Schemas::builtin().group("host").unwrap().key("amd.gfx").unwrap();
+        let ask = |wanted: &str, host: BTreeSet<String>| {
+            let host = State::Known { value: host.into() };
+            compare(gfx, &serde_json::from_str(wanted).unwrap(), &host).answer
+        };
+        assert_eq!(ask(r#""gfx942""#, two(["gfx90a", "gfx942"])), False);
+        assert_eq!(ask(r#"["gfx942","gfx90a"]"#, two(["gfx90a", "gfx942"])), True);
+        assert_eq!(ask(r#""gfx9-4-generic""#, two(["gfx942", "gfx950"])), True);
+        assert_eq!(ask(r#""gfx9-4-generic""#, two(["gfx942", "gfx90a"])), False);
     }
 
     #[test]

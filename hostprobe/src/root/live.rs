@@ -8,6 +8,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statfs::{AUTOFS_SUPER_MAGIC, fstatfs};
 
 use super::{HostRoot, Place, ReadError};
 
@@ -95,6 +96,13 @@ impl HostRoot {
         let failed = |errno| missing_or_failed(path, errno);
         let stat = fstat(self.open(path, OFlag::O_PATH).map_err(failed)?.as_fd()).map_err(failed)?;
         Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+    }
+
+    /// A path that is only named mounts nothing (open(2), `O_PATH`).
+    pub(super) fn live_automount(&self, path: &str) -> Result<bool, ReadError> {
+        let failed = |errno| missing_or_failed(path, errno);
+        let place = self.open(path, OFlag::O_PATH).map_err(failed)?;
+        Ok(fstatfs(place.as_fd()).map_err(failed)?.filesystem_type() == AUTOFS_SUPER_MAGIC)
     }
 
     fn file(&self, path: &str) -> Result<File, ReadError> {

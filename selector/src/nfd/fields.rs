@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::scalar::{self, Value};
-use super::yaml::{Kind, Mark, Node};
 use crate::json::{self, JsonError};
+use crate::yaml::{Kind, Mark, Node};
 
 use super::spec::Problem;
 

@@ -16,7 +16,6 @@ mod spec;
 mod strict;
 mod template;
 mod view;
-mod yaml;
 
 pub use spec::{MAX_EXPRESSIONS, Rule, Set, Spec, read, read_sensible};
 pub use strict::{AnyStatus, ExpressionStatus, RuleStatus, SetStatus, Stop, Written, evaluate};

@@ -1,7 +1,7 @@
 //! Owns what a YAML scalar means to NFD: go-yaml v2's reading of YAML 1.1 (`resolve.go`), and the text that
 //! `sigs.k8s.io/yaml` makes of it where a text is expected: `0200` is `"128"`, `5.10` is `"5.1"`, `yes` is `"true"`.
 
-use super::yaml::Scalar;
+use crate::yaml::Scalar;
 
 /// A scalar, resolved.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::expression::{Expression, Op};
 use super::fields::{self, Reader};
-use super::yaml::{self, Kind, Mark, Node};
 use crate::document::MAX_BYTES;
 use crate::json::{self, JsonError};
+use crate::yaml::{self, Kind, Mark, Node};
 
 /// The most terms and expressions of one document.
 pub const MAX_EXPRESSIONS: usize = 1024;

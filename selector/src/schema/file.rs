@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Severity, Type};
+use super::{Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Several, Severity, Type};
 use crate::json::{self, JsonError};
 use crate::value::Wanted;
 
@@ -55,6 +55,8 @@ pub struct Node {
     pub dimension: Option<Dimension>,
     /// What it means that the host does not have it.
     pub absent: Option<Absent>,
+    /// What several values of a host mean.
+    pub several: Option<Several>,
     /// A fixed specificity.
     pub specificity: Option<u64>,
     /// Other names.

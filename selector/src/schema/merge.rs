@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::file::{self, Edge, File, Node, Relation, value_node};
 use super::values::Values;
 use super::{
-    Assertion, Finding, Group, Implication, Key, Level, MAX_FILES, Role, SchemaErrors, SchemaFile, Schemas, Severity,
-    Type, lint,
+    Assertion, Finding, Group, Implication, Key, Level, MAX_FILES, Role, SchemaErrors, SchemaFile, Schemas, Several,
+    Severity, Type, lint,
 };
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
@@ -278,6 +278,10 @@ pub(super) fn merged(base: Option<&Key>, node: &Node) -> (Key, Vec<&'static str>
     if let Some(absent) = node.absent {
         weaker(absent != before.absent, "another meaning of absent");
         key.absent = absent;
+    }
+    if let Some(several) = node.several {
+        weaker(before.several == Several::Each && several == Several::Any, "any of several is enough");
+        key.several = several;
     }
     if let Some(fact) = node.fact.as_deref().and_then(|fact| fact.split_once('/')) {
         let fact = Some((fact.0.to_owned(), fact.1.to_owned()));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::{Absent, Dimension, Group, Key, Level, Role, Schemas, Type};
+use super::{Absent, Dimension, Group, Key, Level, Role, Schemas, Several, Type};
 
 const INTRODUCTION: &str = "\
 # Keys
@@ -36,6 +36,8 @@ pub fn markdown(schemas: &Schemas) -> String {
             let doc = key.doc.replace('|', "\\|");
             let also = if key.aliases.is_empty() { String::new() } else { format!("; also {}", quoted(&key.aliases)) };
             let example = key.examples.first().map(|example| format!("`{example}`")).unwrap_or_default();
+            let doc =
+                if key.several == Several::Each { format!("{doc}; each of several must satisfy it") } else { doc };
             let values = values_of(key);
             let values = if values.is_empty() { String::new() } else { format!("; values: {}", quoted(&values)) };
             let (role, absent, source) = (role_word(key), absent_word(key.absent), &key.source);
@@ -86,6 +88,7 @@ pub fn one(group: &Group, name: &str, key: &Key) -> String {
     line("role", role_word(key));
     line("dimension", format!("{}, weight {}", dimension(key.dimension), key.weight));
     line("absent", absent_word(key.absent).to_owned());
+    line("several", if key.several == Several::Each { "each must satisfy it".to_owned() } else { String::new() });
     line("aliases", key.aliases.join(", "));
     line("source", key.source.clone());
     line("examples", key.examples.join(", "));
@@ -134,6 +137,7 @@ pub fn json_key(key: &Key) -> Json {
         "weight": key.weight,
         "dimension": key.dimension,
         "absent": key.absent,
+        "several": key.several,
         "specificity": key.specificity,
         "aliases": key.aliases,
         "value_aliases": key.value_aliases,

@@ -98,6 +98,8 @@ fn a_site_weakens_only_where_it_says_so() {
     assert_eq!(schemas.group("nfd").unwrap().key("memory-numa").unwrap().1.level, Level::Preferred);
     let family = site(r#""cpu-cpuid.AVX2": {"metadata": {"absent": "mismatch"}}"#);
     assert!(refused(&family)[0].contains("another meaning of absent"), "{:?}", refused(&family));
+    let any = site_of("host", r#""amd.gfx": {"metadata": {"several": "any"}}"#, "");
+    assert!(refused(&any)[0].contains("any of several is enough"), "{:?}", refused(&any));
     let edge = r#"{"source": "mpi.implementation=openmpi", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
     assert!(refused(&site_of("org.supercontainers", "", edge))[0].contains("weakens a built-in requirement"));
 }
@@ -119,7 +121,7 @@ fn everything_that_is_wrong_is_found_at_once_with_its_place() {
     let found: Vec<String> = lint::check(&site_of("org.lab", nodes, edges)).iter().map(Finding::to_string).collect();
     insta::assert_snapshot!(found.join("\n"), @r#"
     site.json:5:24: error: a, "type": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, `quantity`, `version`, `string`, `enum`, `set`, `dag`
-    site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `specificity`, `aliases`, `value_aliases`, `doc`, `source`, `examples`, `fact`, `instead`, `override`
+    site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `several`, `specificity`, `aliases`, `value_aliases`, `doc`, `source`, `examples`, `fact`, `instead`, `override`
     site.json:6:5: error: b: an example cannot be read: many is no number or range
     site.json:6:5: error: b: its type cannot be compared that way
     site.json:7:5: warning: c: nothing says what it means: give it a "doc"

@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Given, Scope};
-use crate::devices::Kind;
+use super::pci::PciId;
+use super::summary::own_devices;
+use super::which::{Vendors, Which, which};
+use super::{DIFFER, SOURCE, Scope};
+use crate::devices::{Device, Kind};
 use crate::facts::{Fact, Facts, State, Value};
-use crate::features::Instance;
 
 const NFD: &str = "nfd";
 const HOST: &str = "host";
 /// NFD's feature of PCI devices.
 const PCI: &str = "pci.device";
-/// Where a narrowed fact comes from.
-const SOURCE: &str = "the devices of the container";
 /// NFD's features that hold what vendors' programs wrote into `features.d`.
 const LOCAL: [&str; 2] = ["local.label", "local.feature"];
 /// NFD's features that name kernel modules.
@@ -30,7 +30,9 @@ const LABELS: [(&str, Kind); 6] = [
 ];
 
 /// Drivers that say nothing to a container without their devices.
-const DRIVERS: [(&str, Kind); 12] = [
+const DRIVERS: [(&str, Kind); 14] = [
+    ("amdxdna", Kind::Accelerator),
+    ("gdrdrv", Kind::Nvidia),
     ("nvidia", Kind::Nvidia),
     ("nvidia_drm", Kind::Nvidia),
     ("nvidia_fs", Kind::Nvidia),
@@ -52,7 +54,7 @@ pub fn narrow(facts: &mut Facts, scope: &Scope) {
     narrowing.host(facts);
     narrowing.modules(facts);
     narrowing.instances(facts);
-    facts.devices.retain(|device| narrowing.given[&device.kind] != Given::Nothing);
+    own_devices(facts, &narrowing.which);
 }
 
 /// Whether a fact is one about the container's devices.
@@ -63,86 +65,45 @@ enum Held {
 }
 
 struct Narrowing {
-    given: BTreeMap<Kind, Given>,
+    which: BTreeMap<Kind, Which>,
+    /// The devices of the host.
+    devices: Vec<Device>,
     /// All PCI devices of the host; none where not all could be read.
     pci: Option<Vec<PciId>>,
-}
-
-/// A PCI device, or a pattern of some where parts are empty; hexadecimal in lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct PciId {
-    /// Base class and subclass.
-    class: String,
-    vendor: String,
-    device: String,
-}
-
-impl PciId {
-    fn of(instance: &Instance) -> Self {
-        let part = |name: &str| instance.attributes.get(name).cloned().unwrap_or_default();
-        Self { class: part("class"), vendor: part("vendor"), device: part("device") }
-    }
-
-    /// The devices that an NFD label is about: `pci-10de.present`, `pci-0302_10de.sriov.capable`, `pci-0302_10de_2330.present`.
-    fn of_label(label: &str) -> Option<Self> {
-        let (name, _) = label.strip_prefix("pci-")?.split_once('.')?;
-        let parts: Vec<&str> = name.split('_').collect();
-        let (class, vendor, device) = match parts[..] {
-            [vendor] => ("", vendor, ""),
-            [class, vendor] => (class, vendor, ""),
-            [class, vendor, device, ..] => (class, vendor, device),
-            [] => return None,
-        };
-        Some(Self { class: class.to_owned(), vendor: vendor.to_owned(), device: device.to_owned() })
-    }
-
-    /// Of which kind such a device is; none for those that a container is not given one by one.
-    fn kind(&self) -> Option<Kind> {
-        let class = self.class.as_str();
-        match self.vendor.as_str() {
-            "10de" => Some(Kind::Nvidia),
-            "1002" => Some(Kind::Amd),
-            "8086" if class.starts_with("03") => Some(Kind::Intel),
-            "1d0f" if self.device.starts_with("efa") => Some(Kind::Fabric),
-            // AWS Neuron is a system peripheral.
-            "1d0f" if class == "0880" => Some(Kind::Accelerator),
-            // Slingshot.
-            "17db" => Some(Kind::Fabric),
-            _ if class.starts_with("12") => Some(Kind::Accelerator),
-            // InfiniBand and fabric controllers.
-            _ if matches!(class, "0207" | "0208") => Some(Kind::Fabric),
-            _ => None,
-        }
-    }
-
-    /// Not a function beside the device itself, such as a GPU's sound.
-    fn is_main(&self) -> bool {
-        let gpu = matches!(self.kind(), Some(Kind::Nvidia | Kind::Amd | Kind::Intel));
-        !gpu || self.class.is_empty() || self.class.starts_with("03") || self.class.starts_with("12")
-    }
-
-    fn covers(&self, device: &Self) -> bool {
-        let part = |pattern: &str, value: &str| pattern.is_empty() || pattern == value;
-        part(&self.class, &device.class) && part(&self.vendor, &device.vendor) && part(&self.device, &device.device)
-    }
 }
 
 impl Narrowing {
     fn new(facts: &Facts, scope: &Scope) -> Self {
         let instances = facts.features.instances.get(PCI);
         let pci: Option<Vec<PciId>> = instances.map(|all| all.elements.iter().map(PciId::of).collect());
-        let given = Kind::ALL.into_iter().map(|kind| (kind, given(scope, kind, pci.as_deref()))).collect();
-        Self { given, pci }
+        let graphics = |device: &&PciId| device.class.starts_with("03") || device.class.starts_with("12");
+        let vendors = |pci: &Vec<PciId>| pci.iter().filter(graphics).map(|device| device.vendor.clone()).collect();
+        let vendors = Vendors { graphics: pci.as_ref().map(vendors) };
+        let which = Kind::ALL.into_iter().map(|kind| (kind, which(scope, kind, facts, &vendors))).collect();
+        Self { which, devices: facts.devices.clone(), pci }
+    }
+
+    /// The PCI numbers of the container's devices; none where it cannot be told which it has.
+    fn own(&self, kind: Kind) -> Option<Vec<PciId>> {
+        let Which::These(positions) = &self.which[&kind] else { return None };
+        positions.iter().map(|position| PciId::of_device(self.devices.get(*position)?)).collect()
     }
 
     /// Whether what is said about `pattern`, devices of `kind`, is said about those of the container, whichever these are.
+    /// Without a pattern it is said about all of the host.
     fn held(&self, kind: Kind, pattern: Option<&PciId>) -> Held {
-        match &self.given[&kind] {
-            Given::Nothing => return Held::No,
-            Given::Untold(why) => return Held::Untold(why.clone()),
-            Given::Devices if pattern.is_some_and(|pattern| !pattern.is_main()) => return Held::Yes,
-            Given::Devices => {}
+        match (&self.which[&kind], pattern, self.own(kind)) {
+            (Which::Nothing, ..) => Held::No,
+            (Which::Untold(why), ..) => Held::Untold(why.clone()),
+            (_, Some(pattern), _) if !pattern.is_main() => Held::Yes,
+            (_, Some(pattern), Some(own)) if own.iter().any(|device| pattern.covers(device)) => Held::Yes,
+            (_, Some(_), Some(_)) => Held::No,
+            (..) => self.held_by_any(kind, pattern),
         }
+    }
+
+    /// The same where any device of the kind may be the container's.
+    fn held_by_any(&self, kind: Kind, pattern: Option<&PciId>) -> Held {
         let Some(pci) = &self.pci else {
             return Held::Untold("the PCI devices of this host could not all be read".to_owned());
         };
@@ -154,10 +115,20 @@ impl Narrowing {
                 main.all(|device| Some(device) == first)
             }
         };
-        if same {
-            return Held::Yes;
+        if same { Held::Yes } else { Held::Untold(DIFFER.to_owned()) }
+    }
+
+    /// Whether a vendor's label is about the container's devices. What such labels count are all of the host.
+    fn held_label(&self, kind: Kind, key: &str) -> Held {
+        let all = self.devices.iter().filter(|device| device.kind == kind).count();
+        let has_all = match &self.which[&kind] {
+            Which::These(own) => own.len() == all,
+            _ => all <= 1,
+        };
+        match self.held(kind, None) {
+            Held::Yes if key.ends_with(".count") && !has_all => Held::Untold("it counts all of the host".to_owned()),
+            held => held,
         }
-        Held::Untold("devices of this host differ, and which of them the container was given cannot be told".to_owned())
     }
 
     fn nfd(&self, facts: &mut Facts) {
@@ -167,13 +138,13 @@ impl Narrowing {
                     set(fact, self.held(kind, Some(&pattern)));
                 }
             } else if let Some(kind) = kind_of_label(key) {
-                set(fact, self.held(kind, None));
+                set(fact, self.held_label(kind, key));
             }
         }
         for name in LOCAL {
             let Some(family) = facts.features.attributes.get_mut(name) else { continue };
             let mut untold = Vec::new();
-            family.elements.retain(|key, _| match kind_of_label(key).map(|kind| self.held(kind, None)) {
+            family.elements.retain(|key, _| match kind_of_label(key).map(|kind| self.held_label(kind, key)) {
                 None | Some(Held::Yes) => true,
                 Some(Held::No) => false,
                 Some(Held::Untold(why)) => {
@@ -189,16 +160,16 @@ impl Narrowing {
         let Some(keys) = facts.facts.get_mut(HOST) else { return };
         for kind in Kind::ALL {
             let about = |key: &str| key.starts_with(kind.prefix());
-            match &self.given[&kind] {
-                Given::Nothing => {
+            match &self.which[&kind] {
+                Which::Nothing => {
                     keys.retain(|key, _| !about(key));
                     keys.insert(format!("{}*", kind.prefix()), Fact::absent(SOURCE));
                 }
-                Given::Untold(why) => {
+                Which::Untold(why) => {
                     let known = keys.iter_mut().filter(|(key, _)| about(key));
                     known.for_each(|(_, fact)| set(fact, Held::Untold(why.clone())));
                 }
-                Given::Devices => {}
+                Which::These(_) | Which::Some => {}
             }
         }
         for (key, fact) in keys {
@@ -244,10 +215,10 @@ impl Narrowing {
     /// A loaded driver promises nothing to a container without its devices.
     fn modules(&self, facts: &mut Facts) {
         for (driver, kind) in DRIVERS {
-            let unknown = match &self.given[&kind] {
-                Given::Devices => continue,
-                Given::Nothing => None,
-                Given::Untold(why) => Some(why),
+            let unknown = match &self.which[&kind] {
+                Which::These(_) | Which::Some => continue,
+                Which::Nothing => None,
+                Which::Untold(why) => Some(why),
             };
             for name in MODULES {
                 let family = facts.features.flags.get_mut(name);
@@ -282,25 +253,6 @@ impl Narrowing {
             facts.features.instances.remove(PCI);
             facts.features.set_unknown(PCI, why);
         }
-    }
-}
-
-/// What the scope says about a kind, with nodes of `/dev/dri` told apart by the GPUs that the host has.
-fn given(scope: &Scope, kind: Kind, pci: Option<&[PciId]>) -> Given {
-    let own = scope.given(kind);
-    if !matches!(kind, Kind::Amd | Kind::Intel) || own != Given::Nothing {
-        return own;
-    }
-    let graphics = |device: &&PciId| device.class.starts_with("03") || device.class.starts_with("12");
-    let vendors =
-        |pci: &[PciId]| pci.iter().filter(graphics).map(|device| device.vendor.clone()).collect::<BTreeSet<_>>();
-    let is_kind = |device: &PciId| graphics(&device) && device.kind() == Some(kind);
-    match (&scope.graphics, pci) {
-        (Given::Nothing, _) => own,
-        (_, Some(pci)) if !pci.iter().any(is_kind) => own,
-        (Given::Devices, Some(pci)) if vendors(pci).len() == 1 => Given::Devices,
-        (Given::Untold(why), _) => Given::Untold(why.clone()),
-        (Given::Devices, _) => Given::Untold("whose GPU a node below /dev/dri stands for cannot be told".to_owned()),
     }
 }
 
@@ -339,6 +291,7 @@ fn module(key: &str, fact: &mut Fact, driver: &str, unknown: Option<&String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::Instance;
     use serde_json::json;
 
     fn host(devices: &[(&str, &str, &str)]) -> Facts {

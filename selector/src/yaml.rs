@@ -1,5 +1,5 @@
 //! Owns the reading of foreign YAML (and so of JSON) into nodes: bounded in bytes, depth and nodes after aliases, every
-//! node with its line and column. Scalars stay text; what they mean is `super::scalar`'s.
+//! node with its line and column. Scalars stay text; what they mean is their reader's.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,32 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use crate::json::{self, JsonError, MAX_DEPTH};
 
 /// The most nodes of one document, those that aliases repeat included.
-pub(super) const MAX_NODES: usize = 20_000;
+pub const MAX_NODES: usize = 20_000;
 
 /// A place in the text, both numbers from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub struct Mark {
+    /// The line.
+    pub line: usize,
+    /// The column, in characters.
+    pub column: usize,
 }
 
 /// One node of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) mark: Mark,
-    pub(super) kind: Kind,
+pub struct Node {
+    /// Where it begins.
+    pub mark: Mark,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// One value.
     Scalar(Scalar),
+    /// Several in an order.
     List(Vec<Node>),
     /// In the order of the text; keys may be repeated.
     Map(Vec<(Node, Node)>),
@@ -35,29 +41,32 @@ pub(super) enum Kind {
 
 /// A scalar as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scalar {
-    pub(super) text: String,
+pub struct Scalar {
+    /// What is written, escapes resolved.
+    pub text: String,
     /// Neither quoted nor a block.
-    pub(super) plain: bool,
-    pub(super) tag: Option<String>,
+    pub plain: bool,
+    /// Its type as the author wrote it: `!!str`.
+    pub tag: Option<String>,
 }
 
 /// What a text holds.
-pub(super) struct Stream {
+pub struct Stream {
     /// The first document; `None` where there is none.
-    pub(super) first: Option<Node>,
+    pub first: Option<Node>,
     /// Where a second one begins; it is not read.
-    pub(super) second: Option<Mark>,
+    pub second: Option<Mark>,
 }
 
 impl Mark {
-    pub(super) fn error(self, message: impl AsRef<str>) -> JsonError {
+    /// An error at this place.
+    pub fn error(self, message: impl AsRef<str>) -> JsonError {
         JsonError::Malformed { line: self.line, column: self.column, message: json::plain(message.as_ref(), 300) }
     }
 }
 
 /// Reads the first document of `bytes`, at most `limit` of them.
-pub(super) fn read(bytes: &[u8], limit: usize) -> Result<Stream, JsonError> {
+pub fn read(bytes: &[u8], limit: usize) -> Result<Stream, JsonError> {
     if bytes.len() > limit {
         return Err(JsonError::TooBig { size: bytes.len(), limit });
     }

@@ -10,6 +10,7 @@ use crate::decision::Artifact;
 use crate::digest::Digest;
 use crate::document::{self, Document};
 use crate::index::{self, ARTIFACT_TYPE, Entry};
+use crate::inline::About;
 use crate::json::{self, JsonError};
 use crate::nfd;
 use crate::schema::Schemas;
@@ -18,6 +19,8 @@ use crate::trust::Signer;
 
 /// The type of a layer that holds a Proposal F document.
 pub const LAYER_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+/// The types of layers that are read.
+pub const LAYER_TYPES: [&str; 2] = [LAYER_TYPE, nfd::LAYER_TYPE];
 /// Makes a layer one of several alternatives; its value names it.
 pub const ALTERNATIVE_ANNOTATION: &str = "io.bestfit.alternative";
 /// The longest artifact manifest that is read, in bytes (trust.md, "Attacks").
@@ -153,6 +156,7 @@ struct RawSubject {
 struct RawLayer {
     media_type: String,
     digest: Digest,
+    size: u64,
     annotations: Option<BTreeMap<String, String>>,
     data: Option<String>,
 }
@@ -175,21 +179,30 @@ pub fn read(subject: &Digest, artifact: &Artifact, now: i64) -> Result<Parsed, A
     read_manifest(artifact.digest, manifest, &artifact.layers, now)
 }
 
-/// Reads an artifact that the index carries inline.
-pub fn read_inline(entry: &Entry, now: i64) -> Result<Parsed, ArtifactError> {
-    let bytes = match entry.inline() {
-        Some(bytes) => bytes.map_err(ArtifactError::Malformed)?,
-        None => return Err(ArtifactError::Unread("the index does not carry its content in `data`".to_owned())),
-    };
+/// Reads an artifact that the index carries inline and that is about `about`. What is missing there is malformed, not
+/// unread: to try again brings nothing.
+pub fn read_inline(entry: &Entry, about: About, now: i64) -> Result<Parsed, ArtifactError> {
+    let not_carried = || ArtifactError::Malformed("the index does not carry its content in `data`".to_owned());
+    let bytes = entry.inline().ok_or_else(not_carried)?.map_err(ArtifactError::Malformed)?;
     if entry.media_type == IMAGE_MANIFEST {
-        return read_manifest(entry.digest, parse_manifest(&bytes)?, &BTreeMap::new(), now);
+        let manifest = parse_manifest(&bytes)?;
+        if let Some(found) = manifest.subject.as_ref().filter(|found| about != About::Entry(found.digest)) {
+            let text = format!("its manifest is about {}, its entry says otherwise", found.digest.short());
+            return Err(ArtifactError::Malformed(text));
+        }
+        let carries = |raw: &RawLayer| raw.data.is_some() || !LAYER_TYPES.contains(&raw.media_type.as_str());
+        if let Some(position) = manifest.layers.iter().position(|raw| !carries(raw)) {
+            let text = format!("layer {position}: its manifest does not carry it in `data`");
+            return Err(ArtifactError::Malformed(text));
+        }
+        return read_manifest(entry.digest, manifest, &BTreeMap::new(), now);
     }
     let Some(content) = Content::read(&entry.media_type, || Ok(bytes), 0) else {
         let media_type = json::plain(&entry.media_type, 100);
         return Err(ArtifactError::Malformed(format!("an inline artifact has the media type {media_type:?}")));
     };
     let created = created(&entry.annotations, now)?;
-    let layers = vec![Layer { alternative: None, content: content? }];
+    let layers = vec![Layer { alternative: alternative(&entry.annotations), content: content? }];
     Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new(), signer: None })
 }
 
@@ -224,11 +237,14 @@ fn read_manifest(
             notes.push(format!("layer {position} of {} has the type {media_type:?}: ignored", digest.short()));
             continue;
         };
-        let alternative = raw.annotations.as_ref().and_then(|all| all.get(ALTERNATIVE_ANNOTATION));
-        let alternative = alternative.map(|name| json::plain(name, 60));
+        let alternative = raw.annotations.as_ref().and_then(alternative);
         layers.push(Layer { alternative, content: content? });
     }
     Ok(Parsed { digest, created, layers, notes, signer: None })
+}
+
+fn alternative(annotations: &BTreeMap<String, String>) -> Option<String> {
+    annotations.get(ALTERNATIVE_ANNOTATION).map(|name| json::plain(name, 60))
 }
 
 fn layer_bytes(
@@ -238,7 +254,7 @@ fn layer_bytes(
 ) -> Result<Vec<u8>, ArtifactError> {
     if let Some(data) = &raw.data {
         let wrong = |why| ArtifactError::Malformed(format!("layer {position}: {why}"));
-        return index::decode(data, &raw.digest).map_err(wrong);
+        return index::decode(data, &raw.digest, raw.size).map_err(wrong);
     }
     match contents.get(&raw.digest) {
         Some(Ok(bytes)) if raw.digest.matches(bytes) => Ok(bytes.clone()),
@@ -263,7 +279,7 @@ fn created(annotations: &BTreeMap<String, String>, now: i64) -> Result<Option<Ti
 /// groups (matching.md §4). All unsigned ones have the same signer: nobody. Ties go by digest.
 pub fn in_force(mut artifacts: Vec<Parsed>, schemas: &Schemas) -> (Vec<Parsed>, Vec<String>) {
     artifacts.sort_by_key(|artifact| (artifact.created, artifact.digest));
-    artifacts.dedup_by_key(|artifact| artifact.digest);
+    artifacts.dedup();
     let mut newest: BTreeMap<(Option<&str>, BTreeSet<String>), usize> = BTreeMap::new();
     let (mut replaced, mut notes) = (BTreeSet::new(), Vec::new());
     for (at, artifact) in artifacts.iter().enumerate() {

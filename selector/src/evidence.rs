@@ -8,10 +8,11 @@ use crate::artifact::{self, ArtifactError, MAX_ARTIFACTS, Parsed};
 use crate::compiled::Meaning;
 use crate::decision::{Answer, Evidence, Inputs, Reason};
 use crate::digest::Digest;
-use crate::index::{Index, Kind, SUBJECT_ANNOTATION};
+use crate::index::Index;
+use crate::inline::{self, About, Carried};
 use crate::json;
 use crate::matching::{Host, Prepared, Summary, Trace};
-use crate::trust::Standing;
+use crate::trust::{Signer, Standing};
 
 /// What was found about one subject.
 #[derive(Debug, Default)]
@@ -28,104 +29,124 @@ pub struct Found {
     pub notes: Vec<String>,
     /// Why something about it is not known.
     unknown: Vec<(String, Option<Digest>)>,
-    parsed: Vec<Parsed>,
 }
-
-/// The digest of an artifact and what came of reading it.
-type Read = (Digest, Result<Parsed, ArtifactError>);
 
 /// Everything that was found, artifacts that the index carries inline included.
 pub struct Sources<'a> {
     inputs: &'a Inputs,
     index: &'a Index,
     meaning: Meaning<'a>,
-    inline: BTreeMap<Digest, Vec<Read>>,
-    /// Inline ones that do not say what they are about: they may be about any entry.
-    stray: Vec<Digest>,
-    carried: bool,
+    carried: Vec<Carried>,
     /// By digest: entries that share an artifact share its meaning.
-    prepared: BTreeMap<Digest, Arc<Prepared>>,
+    prepared: BTreeMap<Digest, (Parsed, Arc<Prepared>)>,
 }
 
 impl<'a> Sources<'a> {
     /// Reads what the index carries.
     pub fn new(inputs: &'a Inputs, index: &'a Index, meaning: Meaning<'a>) -> Self {
-        let (mut inline, mut stray, mut carried) = (BTreeMap::<_, Vec<Read>>::new(), Vec::new(), false);
-        for entry in index.entries.iter().filter(|entry| entry.kind() == Kind::InlineArtifact) {
-            carried = true;
-            let subject = entry.annotations.get(SUBJECT_ANNOTATION).and_then(|text| text.parse().ok());
-            match subject.filter(|subject| *subject == index.digest || index.entry(subject).is_some()) {
-                Some(subject) => {
-                    let read = artifact::read_inline(entry, inputs.now);
-                    inline.entry(subject).or_default().push((entry.digest, read));
-                }
-                None => stray.push(entry.digest),
-            }
-        }
-        Self { inputs, index, meaning, inline, stray, carried, prepared: BTreeMap::new() }
+        Self { inputs, index, meaning, carried: inline::read(index, inputs.now), prepared: BTreeMap::new() }
     }
 
     /// Everything about `subject`, from the index itself and from outside.
     pub fn about(&mut self, subject: &Digest) -> Found {
         let mut found = Found::default();
-        for (digest, read) in self.inline.get(subject).into_iter().flatten() {
-            found.take(*digest, read.clone(), self.inputs);
-        }
-        if *subject == self.index.digest {
-            for digest in &self.stray {
-                found.any = true;
-                let text = format!("inline artifact {}: {SUBJECT_ANNOTATION} names no entry", digest.short());
-                found.unknown.push((text, Some(*digest)));
-            }
-        }
+        let mut parsed = Vec::new();
         match self.inputs.evidence.get(subject) {
             Some(Evidence::Read { artifacts, .. }) if artifacts.len() > MAX_ARTIFACTS => {
                 found.any = true;
                 found.unknown.push((format!("more than {MAX_ARTIFACTS} artifacts: none is read"), None));
             }
             Some(Evidence::Read { artifacts, .. }) => {
-                let now = self.inputs.now;
-                let read = artifacts.iter().map(|given| (given.digest, artifact::read(subject, given, now)));
-                read.for_each(|(digest, read)| found.take(digest, read, self.inputs));
+                for given in artifacts {
+                    let read = artifact::read(subject, given, self.inputs.now);
+                    let signer = self.signer(&given.digest);
+                    parsed.extend(found.take(given.digest, read, signer, self.inputs));
+                }
             }
             Some(Evidence::Unread { why }) => {
                 found.lose(format!("its artifacts could not be read: {}", json::plain(why, 300)), None);
             }
             // An index that carries its artifacts is the whole story: no registry is asked.
-            None if self.carried => {}
+            None if !self.carried.is_empty() => {}
             None => found.lose("its artifacts were not asked for".to_owned(), None),
         }
-        let (in_force, replaced) = artifact::in_force(std::mem::take(&mut found.parsed), self.meaning.schemas);
-        let meaning = self.meaning;
-        let prepare = |parsed: Parsed| {
-            let prepared = self.prepared.entry(parsed.digest);
-            prepared.or_insert_with(|| Arc::new(Prepared::new(&parsed, &meaning))).clone()
-        };
+        let (mut in_force, replaced) = artifact::in_force(parsed, self.meaning.schemas);
+        in_force.extend(self.carried_about(subject, &mut found));
         let signers = in_force.iter().filter_map(|parsed| parsed.signer.as_ref());
         found.author = signers.map(|signer| signer.rank).max().unwrap_or_default();
-        found.artifacts = in_force.into_iter().map(prepare).collect();
+        found.artifacts = in_force.into_iter().map(|parsed| self.prepare(parsed)).collect();
         found.notes.extend(replaced);
         found.unknown.sort();
         found.unknown.dedup();
         found
     }
+
+    /// What the index carries about `subject`. All of it holds: it was put there at once, so none of it is the older one. It
+    /// is signed as far as itself, or the index, is.
+    fn carried_about(&self, subject: &Digest, found: &mut Found) -> Vec<Parsed> {
+        let whole = *subject == self.index.digest;
+        let is_about = |carried: &&Carried| match carried.about {
+            About::Entry(digest) => digest == *subject,
+            About::Index | About::Untold => whole,
+        };
+        let mut parsed: Vec<Parsed> = Vec::new();
+        for Carried { digest, read, .. } in self.carried.iter().filter(is_about) {
+            let signer = self.signer(digest).or(self.signer(&self.index.digest));
+            let taken = found.take(*digest, read.clone(), signer, self.inputs);
+            parsed.extend(taken.filter(|taken| !parsed.contains(taken)));
+        }
+        parsed
+    }
+
+    fn signer(&self, digest: &Digest) -> Option<&'a Signer> {
+        self.inputs.standings.get(digest).and_then(Standing::signer)
+    }
+
+    fn prepare(&mut self, parsed: Parsed) -> Arc<Prepared> {
+        match self.prepared.get(&parsed.digest) {
+            // Of two entries with the same `data` each may say that it is of another type.
+            Some((known, prepared)) if *known == parsed => prepared.clone(),
+            _ => {
+                let prepared = Arc::new(Prepared::new(&parsed, &self.meaning));
+                self.prepared.insert(parsed.digest, (parsed, prepared.clone()));
+                prepared
+            }
+        }
+    }
 }
 
 impl Found {
-    fn take(&mut self, digest: Digest, read: Result<Parsed, ArtifactError>, inputs: &Inputs) {
-        let signer = inputs.standings.get(&digest).and_then(Standing::signer).cloned();
+    /// What is left of an artifact once it is known who signed it.
+    fn take(
+        &mut self,
+        digest: Digest,
+        read: Result<Parsed, ArtifactError>,
+        signer: Option<&Signer>,
+        inputs: &Inputs,
+    ) -> Option<Parsed> {
         if signer.is_none() && inputs.policy.trust.mode.only_trusted() {
             let text = format!("artifact {}: signed by nobody whom this site trusts: ignored", digest.short());
-            return self.notes.push(text);
+            self.notes.push(text);
+            return None;
         }
         let text = |error: &ArtifactError| format!("artifact {}: {error}", digest.short());
-        match read {
-            Ok(parsed) => self.parsed.push(Parsed { signer, ..parsed }),
-            Err(error @ ArtifactError::OtherType(_)) => return self.notes.push(text(&error)),
-            Err(error @ ArtifactError::Unread(_)) => self.lose(text(&error), Some(digest)),
-            Err(error) => self.unknown.push((text(&error), Some(digest))),
-        }
+        let parsed = match read {
+            Ok(parsed) => Some(Parsed { signer: signer.cloned(), ..parsed }),
+            Err(error @ ArtifactError::OtherType(_)) => {
+                self.notes.push(text(&error));
+                return None;
+            }
+            Err(error @ ArtifactError::Unread(_)) => {
+                self.lose(text(&error), Some(digest));
+                None
+            }
+            Err(error) => {
+                self.unknown.push((text(&error), Some(digest)));
+                None
+            }
+        };
         self.any = true;
+        parsed
     }
 
     fn lose(&mut self, text: String, artifact: Option<Digest>) {

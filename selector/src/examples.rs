@@ -615,32 +615,6 @@ fn a_typing_error_never_passes() {
 }
 
 #[test]
-fn an_index_may_carry_its_artifacts() {
-    use base64::Engine as _;
-    let document = wrap(&target("zen4"));
-    let data = base64::engine::general_purpose::STANDARD.encode(&document);
-    let images = index(&[("plain", "linux/amd64"), ("zen4", "linux/amd64")]);
-    let inline = |subject: &str| {
-        format!(
-            r#"{{"mediaType":"{}","artifactType":"{}","digest":"{}","size":1,"data":"{data}","annotations":{{"io.bestfit.subject":"{subject}"}}}}"#,
-            crate::artifact::LAYER_TYPE,
-            crate::index::ARTIFACT_TYPE,
-            Digest::of(document.as_bytes()),
-        )
-    };
-    let with = |entry: String| {
-        let text = String::from_utf8(images.clone()).unwrap();
-        let mut inputs = bare_inputs(format!("{},{entry}]}}", text.strip_suffix("]}").unwrap()).into_bytes(), host_a());
-        inputs.evidence.clear();
-        runs(&inputs, &["plain", "zen4"])
-    };
-    let (decision, name) = with(inline(&image("zen4").to_string()));
-    assert_eq!((name.as_str(), verdict(&decision, 2)), ("zen4", Verdict::Skipped));
-    let (decision, name) = with(inline("nothing"));
-    assert_eq!((name.as_str(), verdict(&decision, 1)), ("plain", Verdict::Undetermined));
-}
-
-#[test]
 fn a_flood_of_requirements_is_not_evaluated() {
     let many: Vec<String> = (0..900).map(|at| format!("\"memory-num{at}\":true")).collect();
     let many = format!("\"nfd\":{{{}}}", many.join(","));

@@ -1,10 +1,5 @@
 //! Owns the reading of an image index: OCI image index and Docker manifest list bytes become an [`Index`]. Says which
 //! entries are images at all; which of them can run on a host is `crate::platform`'s.
-//!
-//! An index may carry artifacts inline (matching.md §4): an entry whose `artifactType` is
-//! `application/vnd.oci.image-compatibility.v1`, whose annotation `io.bestfit.subject` is the digest of the entry that
-//! it is about, and whose descriptor's `data` holds either a Proposal F document (media type of the entry: the layer
-//! type) or an artifact manifest whose layers have `data` again.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +19,6 @@ pub const MAX_ENTRIES: usize = 64;
 pub const MAX_ANNOTATIONS: usize = 256;
 /// The type of a compatibility artifact (Proposal F).
 pub const ARTIFACT_TYPE: &str = "application/vnd.oci.image-compatibility.v1";
-/// Says which entry an inline artifact is about.
-pub const SUBJECT_ANNOTATION: &str = "io.bestfit.subject";
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -212,15 +205,18 @@ impl Entry {
         Kind::Image
     }
 
-    /// The content that the descriptor carries, checked against its digest; `None` where it carries none.
+    /// The content that the descriptor carries, checked against its size and digest; `None` where it carries none.
     pub fn inline(&self) -> Option<Result<Vec<u8>, String>> {
-        self.data.as_deref().map(|data| decode(data, &self.digest))
+        self.data.as_deref().map(|data| decode(data, &self.digest, self.size))
     }
 }
 
-/// Decodes `data` of a descriptor and checks it against the descriptor's digest.
-pub(crate) fn decode(data: &str, digest: &Digest) -> Result<Vec<u8>, String> {
+/// Decodes `data` of a descriptor and checks it against the descriptor's size and digest (OCI image-spec, descriptor.md).
+pub(crate) fn decode(data: &str, digest: &Digest, size: u64) -> Result<Vec<u8>, String> {
     let bytes = STANDARD.decode(data).map_err(|error| format!("`data` is no base64: {error}"))?;
+    if bytes.len() as u64 != size {
+        return Err(format!("`data` has {} bytes, its descriptor says {size}", bytes.len()));
+    }
     if digest.matches(&bytes) { Ok(bytes) } else { Err(format!("`data` does not have the digest {}", digest.short())) }
 }
 

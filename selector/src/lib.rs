@@ -13,7 +13,8 @@
 //! - [`scope`]: what a container was given, and facts narrowed to that;
 //! - [`json`], [`yaml`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
-//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`evidence`]: which of it is in force;
+//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; [`evidence`]:
+//!   which of it is in force;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
 //! - [`hook`]: the words between a site's own programs and the probe;
 //! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
@@ -40,6 +41,7 @@ pub mod features;
 pub mod hook;
 pub mod host;
 pub mod index;
+pub mod inline;
 pub mod json;
 pub mod matching;
 pub mod microarch;

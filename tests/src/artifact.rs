@@ -3,10 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::command;
-use crate::image::{Descriptor, digest, media};
+use crate::image::{Content, Descriptor, digest, media};
 use crate::peers;
 use crate::registry::Registry;
 
@@ -58,6 +60,25 @@ pub fn attach_layers(registry: &Registry, repository: &str, subject: &Descriptor
         add_to_fallback(registry, repository, subject, &descriptor);
     }
     descriptor.digest
+}
+
+/// A descriptor that carries an artifact about another entry of its index (matching.md §4, "Index-only"). It is a manifest,
+/// and all of it is added to `content`: registries accept nothing else in an index.
+pub fn carried(content: &mut Content, subject: &Descriptor, document: &[u8]) -> Value {
+    let empty = content.add(media::EMPTY, b"{}".to_vec());
+    let mut layer = content.add(SPEC, document.to_vec()).json();
+    layer["data"] = json!(STANDARD.encode(document));
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": ARTIFACT,
+        "config": empty.json(), "layers": [layer], "subject": subject.json(),
+    });
+    let bytes = serde_json::to_vec(&manifest).expect("JSON");
+    let mut entry = content.add(media::MANIFEST, bytes.clone()).json();
+    entry["artifactType"] = json!(ARTIFACT);
+    entry["data"] = json!(STANDARD.encode(bytes));
+    entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    entry["annotations"] = json!({"io.bestfit.subject": subject.digest});
+    entry
 }
 
 fn add_to_fallback(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &Descriptor) {

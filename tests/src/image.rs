@@ -239,12 +239,16 @@ pub struct Index {
 impl Index {
     /// Builds an index whose entries stand in the given order: the first one that this machine can run is the default.
     pub fn of(images: &[Image]) -> Self {
+        Self::carrying(images, |_, _| Vec::new())
+    }
+
+    /// The same, with more descriptors behind those of the images: `more` sees the entries and adds what it describes.
+    pub fn carrying(images: &[Image], more: impl Fn(&[Entry], &mut Content) -> Vec<Value>) -> Self {
         let mut content = Content::default();
         let entries: Vec<Entry> = images.iter().map(|image| image.build(&mut content)).collect();
-        let json = json!({
-            "schemaVersion": 2, "mediaType": media::INDEX,
-            "manifests": entries.iter().map(|entry| entry.json.clone()).collect::<Vec<_>>(),
-        });
+        let more = more(&entries, &mut content);
+        let manifests: Vec<Value> = entries.iter().map(|entry| entry.json.clone()).chain(more).collect();
+        let json = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": manifests});
         let descriptor = content.add(media::INDEX, to_bytes(&json));
         Self { content, descriptor, entries }
     }

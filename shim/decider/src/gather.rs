@@ -15,8 +15,6 @@ use serde::Deserialize;
 
 /// The artifact types that are asked for: Proposal F's and NFD's.
 pub const ARTIFACT_TYPES: [&str; 2] = [index::ARTIFACT_TYPE, nfd::ARTIFACT_TYPE];
-/// The layer types that are fetched.
-pub const DOCUMENT_TYPES: [&str; 2] = [form::LAYER_TYPE, nfd::LAYER_TYPE];
 /// The longest compatibility document that is read, in bytes (reference: trust.md, "Attacks").
 pub const MAX_DOCUMENT: u64 = 256 << 10;
 /// The most artifacts that are read per subject.
@@ -41,7 +39,8 @@ const INLINE_FRESH: Duration = Duration::from_secs(3600);
 
 /// Asks for the artifacts of every entry that can run on `host`, and of the index itself.
 ///
-/// Nothing is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one subject is that subject's evidence, never the whole answer.
+/// Nothing is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
+/// subject is that subject's evidence, never the whole answer.
 pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform) -> Gathered {
     let candidates: Vec<Digest> = platform::candidates(index, host).map(|(entry, _)| entry.digest).collect();
     let inline = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
@@ -102,7 +101,7 @@ async fn artifact(repository: &Repository, descriptor: &Descriptor) -> Option<Ar
         return None;
     }
     let documents =
-        shape.layers.iter().filter(|layer| DOCUMENT_TYPES.contains(&layer.media_type.as_str())).take(MAX_LAYERS);
+        shape.layers.iter().filter(|layer| form::LAYER_TYPES.contains(&layer.media_type.as_str())).take(MAX_LAYERS);
     let layers = join_all(documents.map(|layer| async { (layer.digest, document(repository, layer).await) })).await;
     Some(Artifact { digest, manifest: Ok(manifest), layers: layers.into_iter().collect() })
 }

@@ -6,18 +6,20 @@ use std::time::Duration;
 use bestfit_tests::artifact::{self, fits, fits_nowhere};
 use bestfit_tests::command::eventually;
 use bestfit_tests::ctr::OURS;
-use bestfit_tests::image::Image;
-use bestfit_tests::registry::Kind;
+use bestfit_tests::image::{Image, Index};
+use bestfit_tests::node::Settings;
+use bestfit_tests::registry::{Kind, Registry};
 use bestfit_tests::scenario::{Scenario, World, skip};
 use serde_json::{Value, json};
 
-use crate::prepared::{build, last_record, pair, prepare, push, run};
+use crate::prepared::{Prepared, build, last_record, pair, prepare, push, run};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a better entry is swapped in, cold and warm (tag fallback)", run: cold_and_warm },
     Scenario { name: "artifacts by the Referrers API", run: referrers_api },
     Scenario { name: "artifacts in crane's registry", run: crane },
     Scenario { name: "artifacts attached by oras, with and without the API", run: by_oras },
+    Scenario { name: "artifacts that the index carries: no registry is asked", run: carried },
     Scenario { name: "entries that share no layer", run: no_shared_layer },
     Scenario { name: "the most specific of several entries that fit", run: most_specific },
     Scenario { name: "entrypoint, env and workdir follow the entry", run: process_follows },
@@ -66,6 +68,27 @@ fn by_oras(world: &mut World) {
         world.node.ctr().pull(&image.reference);
         assert_eq!(build(&run(world, &image, &[], &[])), "better", "{kind:?}");
     }
+}
+
+/// The registry is there only while the content is brought in; the decision needs none.
+fn carried(world: &mut World) {
+    let mut registry = Registry::start(Kind::Docker).unwrap_or_else(|why| skip(&why));
+    let document = artifact::compatibilities(&fits());
+    let index = Index::carrying(&[Image::new("plain"), Image::new("better")], |entries, content| {
+        vec![artifact::carried(content, &entries[1].descriptor, &document)]
+    });
+    let reference = registry.push("own/carried", "1", &index);
+    let image = Prepared { repository: "own/carried".to_owned(), reference, index };
+    world.node.ctr().pull(&image.reference);
+    assert_eq!(build(&run(world, &image, &[], &[])), "better");
+    last_record(world, "swapped", Some(image.index.entry(1)));
+    registry.stop();
+    // Nothing is remembered and nothing is cached.
+    world.node.configure(&Settings::default());
+    assert_eq!(build(&run(world, &image, &[], &[])), "better");
+    let record = last_record(world, "swapped", Some(image.index.entry(1)));
+    assert_eq!((&record["requests"], &record["remembered"]), (&json!(0), &Value::Null), "{record:#}");
+    assert_eq!(record["decision"]["entries"][2]["verdict"], json!("skipped"), "{record:#}");
 }
 
 fn no_shared_layer(world: &mut World) {
@@ -157,7 +180,7 @@ fn none_fits(world: &mut World) {
 
 fn none_fits_deny(world: &mut World) {
     let image = prepare(world, Kind::Docker, &nothing_fits());
-    let settings = bestfit_tests::node::Settings::default().select("on_no_fit", "deny");
+    let settings = Settings::default().select("on_no_fit", "deny");
     world.node.configure(&settings);
     let out = world.node.ctr().run(OURS, &[], &image.reference, "one", &[]).failed();
     assert!(out.stderr.contains("bestfit"), "the error does not say who refused: {out}");

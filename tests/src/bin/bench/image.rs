@@ -42,3 +42,14 @@ pub(crate) fn push(registry: &Registry, host: &str, repository: &str, entries: &
     }
     format!("{host}/{repository}:1")
 }
+
+/// Pushes an index of `count` entries that carries its artifacts itself.
+pub(crate) fn push_carrying(registry: &Registry, host: &str, repository: &str, count: usize) -> String {
+    let images: Vec<Image> = of_entries(count).into_iter().map(|(image, _)| image).collect();
+    let document = artifact::compatibilities(&artifact::fits());
+    let index = Index::carrying(&images, |entries, content| {
+        entries.iter().map(|entry| artifact::carried(content, &entry.descriptor, &document)).collect()
+    });
+    registry.push(repository, "1", &index);
+    format!("{host}/{repository}:1")
+}

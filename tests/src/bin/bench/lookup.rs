@@ -25,6 +25,8 @@ pub(crate) struct Cold {
 pub(crate) struct Lookups {
     /// Cold decisions; where a registry's program is missing, there is none about it.
     pub(crate) cold: Vec<Cold>,
+    /// The same for an index that carries its artifacts.
+    pub(crate) carried: Cold,
     /// Milliseconds of the whole worker with a registry that accepts and never answers: the first create, and the next.
     pub(crate) dead: [f64; 2],
 }
@@ -37,8 +39,9 @@ pub(crate) fn measure(node: &mut Node, mut docker: Registry) -> Lookups {
             Err(why) => println!("SKIP: cold decisions {name}: {why}"),
         }
     }
+    let carried = carried_decision(node, &docker);
     let dead = dead(node, &mut docker);
-    Lookups { cold, dead }
+    Lookups { cold, carried, dead }
 }
 
 /// `observe` decides and brings nothing in: all requests are the decision's.
@@ -50,13 +53,25 @@ fn cold_decision(node: &mut Node, registry: &Registry, name: &'static str, entri
     let proxy = Proxy::before(&registry.host);
     let repository = format!("bench/cold{entries}");
     let reference = image::push(registry, &proxy.host, &repository, &image::of_entries(entries));
-    node.ctr().pull(&reference);
+    decided(node, &proxy, &reference, name, entries)
+}
+
+fn carried_decision(node: &mut Node, registry: &Registry) -> Cold {
+    let proxy = Proxy::before(&registry.host);
+    let reference = image::push_carrying(registry, &proxy.host, "bench/carried", FEW);
+    decided(node, &proxy, &reference, "carried by the index", FEW)
+}
+
+/// One decision with empty caches, seen by the proxy.
+fn decided(node: &mut Node, proxy: &Proxy, reference: &str, name: &'static str, entries: usize) -> Cold {
+    node.ctr().pull(reference);
     node.configure(&observe().select("decision_deadline", "30s"));
     proxy.take();
-    node.ctr().run(OURS, &[], &reference, "one", &["/probe", "exit", "0"]).ok();
+    node.ctr().run(OURS, &[], reference, "one", &["/probe", "exit", "0"]).ok();
     let record = one_record(node);
-    let verdicts = record["decision"]["entries"].as_array().expect("entries").iter().map(|entry| &entry["verdict"]);
-    assert!(verdicts.into_iter().all(|verdict| verdict == "compatible"), "not all was read: {record:#}");
+    let reports = record["decision"]["entries"].as_array().expect("entries");
+    let compatible = reports.iter().filter(|entry| entry["verdict"] == "compatible").count();
+    assert_eq!(compatible, entries, "not all was read: {record:#}");
     let seen = proxy.take();
     if std::env::var_os("BENCH_VERBOSE").is_some() {
         seen.iter().for_each(|exchange| println!("  {}", exchange.line));

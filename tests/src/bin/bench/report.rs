@@ -49,7 +49,7 @@ pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory
     println!("  bestfit host --json: {:.1} ms", starts.facts);
     println!("\nmemory, PSS: one relay {} kB, each of ten {:.0} kB", memory.alone, memory.each_of_ten);
     println!("\ncold decisions");
-    for cold in &lookups.cold {
+    for cold in lookups.cold.iter().chain([&lookups.carried]) {
         let (entries, rounds, requests) = (cold.entries, cold.rounds, cold.requests);
         println!("  {:24} {entries:2} entries: {rounds} rounds, {requests} requests", cold.registry);
     }
@@ -106,6 +106,7 @@ pub(crate) fn write(
         "process_ms": starts.processes.iter().map(|(program, took)| ((*program).to_owned(), took.json())).collect::<Map<_, _>>(),
         "host_facts_ms": starts.facts.json(),
         "cold": lookups.cold.iter().map(cold).collect::<Vec<_>>(),
+        "carried": cold(&lookups.carried),
         "evaluations_per_second": matching.last().map(|size| round(size.per_second())),
         "matching_ns": matching.iter().map(|size| json!({
             "entries": size.entries,

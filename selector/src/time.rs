@@ -1,5 +1,7 @@
 //! Owns the reading of RFC 3339 times as artifacts carry them. Reads no clock.
 
+use std::fmt;
+
 /// A point in time: seconds since 1970 UTC, then nanoseconds. Leap seconds count as the second before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -30,6 +32,16 @@ impl Time {
         };
         let local = days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second.min(59);
         Some(Self { seconds: local - offset(zone)?, nanos })
+    }
+}
+
+impl fmt::Display for Time {
+    /// `2024-01-02T03:04:05Z`, to the second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.seconds.div_euclid(86_400), self.seconds.rem_euclid(86_400));
+        let (year, month, day) = date_of(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -77,9 +89,30 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
+/// The Gregorian date of a day since 1970: [`days_since_1970`] the other way.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    let days = days.saturating_add(719_468);
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_day_is_shown_as_it_is_read() {
+        for days in (-800_000..800_000).step_by(37) {
+            let (year, month, day) = date_of(days);
+            assert_eq!(days_since_1970(year, month, day), days);
+            assert!((1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day), "{year}-{month}-{day}");
+        }
+        assert_eq!(Time { seconds: 1_709_251_199, nanos: 5 }.to_string(), "2024-02-29T23:59:59Z");
+    }
 
     #[test]
     fn reads_rfc_3339() {
@@ -93,6 +126,8 @@ mod tests {
         ];
         for (text, seconds, nanos) in table {
             assert_eq!(Time::parse(text), Some(Time { seconds, nanos }), "{text}");
+            let shown = Time { seconds, nanos: 0 }.to_string();
+            assert_eq!(Time::parse(&shown), Some(Time { seconds, nanos: 0 }), "{shown}");
         }
         for bad in [
             "",

@@ -8,6 +8,7 @@ use bestfit_selector::json;
 use serde::de::IgnoredAny;
 use sigstore_verify::types::{self, DsseEnvelope, MediaType, SignatureContent, VerificationMaterialContent};
 
+use crate::certificates::Chain;
 use crate::keys::PublicKey;
 use crate::refusal::Refusal;
 use crate::{MAX_BLOB, statement};
@@ -45,9 +46,30 @@ impl Bundle {
         &self.parsed.verification_material.content
     }
 
+    /// The certificate that it was signed with. Version 0.3 carries none of those above it.
+    pub(crate) fn chain(&self) -> Option<Chain> {
+        let leaf = self.parsed.signing_certificate()?;
+        Some(Chain { leaf: leaf.as_bytes().to_vec().into(), others: Vec::new() })
+    }
+
+    /// The bytes that are signed.
+    pub(crate) fn message(&self) -> Vec<u8> {
+        self.envelope.pae()
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        self.envelope.signature.sig.as_bytes()
+    }
+
+    /// Its RFC 3161 time stamps over the signature.
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = &[u8]> {
+        let stamps = &self.parsed.verification_material.timestamp_verification_data.rfc3161_timestamps;
+        stamps.iter().map(|stamp| stamp.signed_timestamp.as_bytes())
+    }
+
     /// Whether it is `key`'s signature.
     pub(crate) fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
-        if key.verifies(&self.envelope.pae(), self.envelope.signature.sig.as_bytes()) {
+        if key.verifies(&self.message(), self.signature()) {
             return Ok(());
         }
         let VerificationMaterialContent::PublicKey(named) = self.material() else { return Err(Refusal::OtherKey) };

@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::entry::{Asked, Entry, Signature};
 use crate::manifest::{Layer, Manifest};
 use crate::refusal::Refusal;
+use crate::simple::Simple;
 use crate::{Candidate, Form, MAX_BLOB, MAX_SIGNATURES};
 
 /// Lines of reasons that are kept.
@@ -176,8 +177,11 @@ fn read(exhibit: &Exhibit<'_>, bytes: &[u8], subject: &Digest) -> Result<Signatu
             bundle.check_subject(subject)?;
             Ok(Signature::Bundle(Box::new(bundle)))
         }
-        Form::SimpleSigning | Form::Notation => {
-            Err(Refusal::Malformed("the signature", "such signatures are not verified yet".to_owned()))
+        Form::SimpleSigning => {
+            let simple = Simple::read(exhibit.layer, bytes)?;
+            simple.check_subject(subject)?;
+            Ok(Signature::Simple(Box::new(simple)))
         }
+        Form::Notation => Err(Refusal::Malformed("the signature", "such signatures are not verified yet".to_owned())),
     }
 }

@@ -115,6 +115,10 @@ impl PublicKey {
         self.id
     }
 
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     fn check(&self) -> Result<(), KeyError> {
         if self.algorithm == Algorithm::Rsa {
             let bits = rsa_bits(&self.raw).ok_or(KeyError::Invalid)?;

@@ -1,8 +1,9 @@
 //! Signatures about one digest: what they are, what must be fetched to check them, and whether one holds for a site. Pure:
 //! no file, no clock, no network; keys and roots come in with [`Trust`](bestfit_selector::trust::Trust).
 //!
-//! In the order of the data: `manifest` (which form, which blobs), `bundle` and `statement` (Sigstore), `entry` (the site's
-//! list), `keys`, `judge`; `refusal` has the words for what does not count.
+//! In the order of the data: `manifest` (which form, which blobs); `bundle` and `statement` (Sigstore), `simple` (cosign's older
+//! form); `entry` (the site's list) with `keys`, `certificates`, `timestamp`; `judge`; `refusal` has the words for what does not
+//! count.
 //!
 //! ```text
 //! referrer or `.sig` manifest ─▶ wanted (form, blobs to fetch) ─▶ Candidate ─▶ judge ─▶ Standing
@@ -11,12 +12,15 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod certificates;
 mod entry;
 mod judge;
 mod keys;
 mod manifest;
 mod refusal;
+mod simple;
 mod statement;
+mod timestamp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +39,9 @@ pub const ARTIFACT_TYPES: [&str; 2] =
 pub const MAX_SIGNATURES: usize = 32;
 /// The longest blob of a signature, in bytes.
 pub const MAX_BLOB: u64 = 256 << 10;
+
+/// How far, in seconds, a clock may be ahead of ours: what is dated later is refused.
+pub const SKEW: i64 = 300;
 
 /// The form of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

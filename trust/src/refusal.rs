@@ -2,7 +2,9 @@
 
 use bestfit_selector::digest::Digest;
 use bestfit_selector::json::plain;
+use bestfit_selector::time::Time;
 
+use crate::certificates::Usage;
 use crate::keys::KeyError;
 
 /// Foreign text in a refusal, in characters.
@@ -39,10 +41,44 @@ pub(crate) enum Refusal {
     RevokedKey(Digest),
     #[error("the key cannot be used: {0}")]
     Key(KeyError),
+    #[error("it was signed for {0}, which the entry's scopes do not cover")]
+    SignedFor(String),
+    #[error("there is no root among its certificates: no certificate that issued itself")]
+    NoRoot,
+    #[error("it brings {0} certificates besides its own; 8 are accepted")]
+    ChainLength(usize),
+    #[error("its certificate leads to none of the roots: {0}")]
+    NoPath(String),
+    #[error("the certificate {name:?} was to be valid from {}, and the time is {}", date(*from), date(*time))]
+    NotYetValid { name: String, from: i64, time: i64 },
+    #[error("the certificate {name:?} was valid until {}, and the time is {}", date(*until), date(*time))]
+    Expired { name: String, until: i64, time: i64 },
+    #[error("its certificate is not made for {}", purpose(*.0))]
+    Usage(Usage),
+    #[error("its certificate is for {0:?}, none of the entry's identities")]
+    OtherIdentity(String),
+    #[error("its time stamp: {0}")]
+    Stamp(&'static str),
+    #[error("its time stamp: {0}")]
+    StampChain(Box<Refusal>),
+    #[error("{what} is of {}, which is in the future", date(*time))]
+    Future { what: &'static str, time: i64 },
     #[error("it holds, but the entry's scopes do not cover {0}")]
     OutOfScope(String),
     #[error("no entry of the list takes signatures by {0}")]
     NobodyTakes(&'static str),
+}
+
+fn purpose(usage: Usage) -> &'static str {
+    match usage {
+        Usage::Code => "signing code",
+        Usage::Time => "stamping times alone",
+    }
+}
+
+/// Seconds since 1970 as people read them.
+fn date(seconds: i64) -> String {
+    Time { seconds, nanos: 0 }.to_string()
 }
 
 fn about(subject: Option<&Digest>) -> String {

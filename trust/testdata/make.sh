@@ -31,14 +31,15 @@ for key in p256 p384 p521 rsa rsa1024 ed25519; do
 done
 
 # --- a small certificate authority: roots for a century, leaves for ten years -------------------------------------------
-certify() { # NAME SUBJECT ISSUER DAYS EXTENSIONS
-  local name=$1 subject=$2 issuer=$3 days=$4 extensions=$5
+certify() { # NAME SUBJECT ISSUER DAYS EXTENSIONS [SERIAL]
+  local name=$1 subject=$2 issuer=$3 days=$4 extensions=$5 serial=(-CAcreateserial)
+  [[ -z ${6:-} ]] || serial=(-set_serial "$6")
   openssl req -new -key "$name.key" -subj "$subject" -out "$name.csr"
   printf '%b' "$extensions" >"$name.ext"
   if [[ $issuer == "$name" ]]; then
     openssl x509 -req -in "$name.csr" -signkey "$name.key" -days "$days" -extfile "$name.ext" -out "$name.crt" 2>/dev/null
   else
-    openssl x509 -req -in "$name.csr" -CA "$issuer.crt" -CAkey "$issuer.key" -CAcreateserial -days "$days" \
+    openssl x509 -req -in "$name.csr" -CA "$issuer.crt" -CAkey "$issuer.key" "${serial[@]}" -days "$days" \
       -extfile "$name.ext" -out "$name.crt" 2>/dev/null
   fi
 }
@@ -46,7 +47,7 @@ ec() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt e
 ca='basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n'
 signer='basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\nsubjectAltName=email:signer@lab.example,URI:https://lab.example/signer,DNS:signer.lab.example\n'
 stamper='basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=critical,timeStamping\n'
-for name in root intermediate leaf other-root tsa-root tsa web; do ec $name; done
+for name in root intermediate leaf other-root tsa-root tsa web alone; do ec $name; done
 cp rsa.pem leaf-rsa.key
 cp rsa.pem tsa-rsa.key
 cp p384.pem leaf-p384.key
@@ -58,9 +59,14 @@ for leaf in leaf leaf-rsa leaf-p384; do
 done
 certify web '/C=DE/ST=BE/O=Lab/CN=web' intermediate 3650 "${signer/codeSigning/serverAuth}"
 certify tsa-root '/C=DE/ST=BE/O=Clock/CN=Clock root' tsa-root 36500 "$ca"
-for stamp in tsa tsa-rsa; do certify $stamp "/C=DE/ST=BE/O=Clock/CN=$stamp" tsa-root 36500 "$stamper"; done
+certify alone '/C=DE/ST=BE/O=Lab/CN=alone' alone 3650 "$signer"
+certify tsa '/C=DE/ST=BE/O=Clock/CN=tsa' tsa-root 36500 "$stamper" 77
+certify tsa-rsa '/C=DE/ST=BE/O=Clock/CN=tsa-rsa' tsa-root 36500 "$stamper"
+# The same key, issuer and serial number, and a purpose that is not critical.
+cp tsa.key tsa-loose.key
+certify tsa-loose '/C=DE/ST=BE/O=Clock/CN=tsa' tsa-root 36500 "${stamper/critical,timeStamping/timeStamping}" 77
 mkdir -p "$here/certificates"
-cp root.crt intermediate.crt leaf.crt other-root.crt tsa-root.crt web.crt "$here/certificates/"
+cp root.crt intermediate.crt leaf.crt other-root.crt tsa-root.crt tsa.crt tsa-loose.crt web.crt alone.crt "$here/certificates/"
 cat intermediate.crt root.crt >chain.pem
 
 # --- a time-stamping authority: `openssl ts` behind HTTP ----------------------------------------------------------------
@@ -155,8 +161,9 @@ keep_referrer attestation
 
 # --- notation -----------------------------------------------------------------------------------------------------------
 mkdir -p notation
+cp alone.crt alone.chain
 for leaf in leaf leaf-rsa leaf-p384; do cat $leaf.crt intermediate.crt root.crt >$leaf.chain; done
-jq -n --arg w "$work" '{default: "leaf", keys: [("leaf", "leaf-rsa", "leaf-p384") |
+jq -n --arg w "$work" '{default: "leaf", keys: [("leaf", "leaf-rsa", "leaf-p384", "alone") |
   {name: ., keyPath: "\($w)/\(.).key", certPath: "\($w)/\(.).chain"}]}' >notation/signingkeys.json
 notarize() { # NAME KEY FORMAT OPTION...
   local name=$1 key=$2 format=$3
@@ -169,6 +176,7 @@ notarize() { # NAME KEY FORMAT OPTION...
 for format in jws cose; do
   notarize notation-$format-p256 leaf $format
   notarize notation-$format-p384 leaf-p384 $format
+  notarize notation-$format-alone alone $format
   notarize notation-$format-rsa leaf-rsa $format
   notarize notation-$format-tsa leaf $format --timestamp-url "$tsa/rsa" --timestamp-root-cert tsa-root.crt
   notarize notation-$format-expiry leaf $format --expiry 24h

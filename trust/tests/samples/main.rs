@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "samples lie in files")]
 
+mod certificates;
 mod keys;
 mod sample;
+mod simple;

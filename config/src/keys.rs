@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use crate::model::{Config, Mode, PullDeadline};
 use crate::site;
+use crate::trust;
 use crate::values::{
     self, Refused, boolean, delegate, duration, hosts, path, show_duration, show_size, size, unprivileged_id, word,
 };
@@ -141,6 +142,64 @@ pub const KEYS: &[Key] = &[
         show: |config| show_list(&config.selection.policy.check),
     },
     Key {
+        section: "trust",
+        name: "mode",
+        expects: "\"off\", \"warn\", \"enforce\" or \"require\"",
+        doc: "Whose artifacts count. `off`: everybody's, and signatures are not looked at. `warn`: everybody's; what `enforce` would \
+              ignore is reported, and denies no container. `enforce`: those of the signers below; all others are as if they were \
+              not there. `require`: the same, and a container is refused where no trusted artifact speaks for what would run, and \
+              at every failure. docs/signed-artifacts-only.md shows how to sign.",
+        read: |config, value| put(&mut config.selection.policy.trust.mode, word(value, &trust::TRUST_MODES)),
+        show: |config| show_word(config.selection.policy.trust.mode, &trust::TRUST_MODES),
+    },
+    Key {
+        section: "trust",
+        name: "image",
+        expects: "\"off\", \"index-or-entry\" or \"index\"",
+        doc: "What of the image itself must carry a signature of one of the signers before another entry than containerd's may \
+              run: nothing, the index or the entry, or the index. Independent of `mode`.",
+        read: |config, value| put(&mut config.selection.policy.trust.image, word(value, &trust::IMAGE_SIGNED)),
+        show: |config| show_word(config.selection.policy.trust.image, &trust::IMAGE_SIGNED),
+    },
+    Key {
+        section: "trust",
+        name: "max_age",
+        expects: "a duration from \"1m\" to \"3650d\", such as \"90d\", or \"none\"",
+        doc: "How old a signed artifact may be by its annotation `org.opencontainers.image.created`; one without that \
+              annotation is then refused.",
+        read: |config, value| put(&mut config.selection.policy.trust.max_age, max_age(value)),
+        show: |config| {
+            config
+                .selection
+                .policy
+                .trust
+                .max_age
+                .map_or_else(|| quote("none"), |age| show_duration(age.saturating_mul(1000)))
+        },
+    },
+    Key {
+        section: "trust",
+        name: "revoked",
+        expects: "a list of digests (\"sha256:…\") and of absolute paths of files with one digest per line, or one of them",
+        doc: "What counts for nothing any more, whoever signed it: digests of artifacts, of signatures and of entries of an index, \
+              and fingerprints of keys and certificates (SHA-256 over their DER form). A listed entry of an index never runs by \
+              bestfit's choice. Files are read anew for each create; only root may be able to write them. A profile adds to it.",
+        read: |config, value| put(&mut config.trust.revoked, trust::revoked(value)),
+        show: |config| trust::show_revoked(&config.trust.revoked),
+    },
+    Key {
+        section: "trust",
+        name: "image_verifiers",
+        expects: "an absolute path, or \"none\"",
+        doc: "The directory of containerd's image verifiers (`bin_dir` of its plugin `io.containerd.image-verifier.v1.bindir`). \
+              Before a swap each program in it is asked about the image's name and the digest of its index, and all must say yes.",
+        read: |config, value| match value.as_str() {
+            Some("none") => put(&mut config.trust.image_verifiers, Ok(None)),
+            _ => put(&mut config.trust.image_verifiers, path(value).map(Some)),
+        },
+        show: |config| config.trust.image_verifiers.as_deref().map_or_else(|| quote("none"), quote_path),
+    },
+    Key {
         section: "registries",
         name: "hosts_dir",
         expects: "an absolute path",
@@ -247,6 +306,13 @@ fn pull_deadline(value: &DeValue<'_>) -> Result<PullDeadline, Refused> {
     match value.as_str() {
         Some("wait") => Ok(PullDeadline::Wait),
         _ => duration(value, 1..=HOUR).map(PullDeadline::After),
+    }
+}
+
+fn max_age(value: &DeValue<'_>) -> Result<Option<u64>, Refused> {
+    match value.as_str() {
+        Some("none") => Ok(None),
+        _ => duration(value, 60 * SECOND..=3650 * 24 * HOUR).map(|age| Some(age.as_secs())),
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`keys`]: the one table of keys: name, what is expected, documentation, reading and showing
 //! - [`hooks`]: the programs that a site lists
 //! - [`site`]: levels and rules, whose names the site makes up; `schemas`: the files of its group schemas
+//! - [`trust`]: whom the site trusts; `material`: the files of keys, roots and revocations
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]
 //! - [`problem`]: one mistake with its place and its hint, and all of them together
@@ -22,12 +23,14 @@ pub mod hooks;
 pub mod keys;
 pub mod load;
 pub mod location;
+mod material;
 pub mod model;
 mod nearest;
 pub mod problem;
 pub mod reference;
 mod schemas;
 pub mod site;
+pub mod trust;
 pub mod values;
 
 pub use load::{Loaded, Origin, load};

@@ -1,5 +1,7 @@
 //! Owns the way from files to a [`Config`]: each file over the ones before it, the profile last, every mistake kept.
 
+mod trust;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -16,6 +18,7 @@ use crate::nearest::nearest;
 use crate::problem::{ConfigErrors, Problem};
 use crate::schemas;
 use crate::site::{self, LEVEL_EXPECTS, LEVELS, RULE_KEYS, RULES};
+use crate::trust::{ACCEPT, TRUST, loosened as loosened_trust};
 use crate::values::{Refused, quoted};
 
 /// The most problems that are kept: enough for people, too few to fill a log.
@@ -47,17 +50,20 @@ pub struct Origin {
 pub fn load(location: &Location) -> Result<Loaded, ConfigErrors> {
     let mut problems = Vec::new();
     let sources = location.read(&mut problems);
-    let mut state = State { config: Config::default(), origins: BTreeMap::new(), problems };
+    let mut state = State { config: Config::default(), origins: BTreeMap::new(), problems, required: false };
     for source in &sources {
         let base = source.profile.then(|| state.config.clone());
         state.apply(source);
+        state.note_require();
         if let Some(base) = base {
             state.keep_tight(&base, source);
         }
     }
     state.site();
+    state.trust();
     state.problems.truncate(MAX_PROBLEMS);
-    ConfigErrors::unless_empty(state.problems)?;
+    let understood = state.required.then(|| Box::new(state.config.clone()));
+    ConfigErrors::unless_empty(state.problems).map_err(|errors| errors.under_require(understood))?;
     let files = sources.into_iter().map(|source| source.file).collect();
     Ok(Loaded { config: state.config, files, origins: state.origins })
 }
@@ -66,6 +72,8 @@ struct State {
     config: Config,
     origins: BTreeMap<String, Origin>,
     problems: Vec<Problem>,
+    /// One of the files says `trust.mode = "require"`.
+    required: bool,
 }
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
@@ -95,6 +103,8 @@ impl State {
             if let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref()) {
                 let outcome = (key.read)(&mut self.config, value.get_ref());
                 self.outcome(source, &full_name(section, key.name), key.expects, (name, value), outcome);
+            } else if section == TRUST && name.get_ref() == ACCEPT {
+                self.accept(source, value);
             } else if top && name.get_ref() == NAMESPACES {
                 self.namespaces(source, (name, value));
             } else if top && name.get_ref() == LEVELS {
@@ -288,6 +298,7 @@ impl State {
             let merged = self.config.namespaces.entry(namespace.clone()).or_insert(Mode::Select);
             *merged = (*merged).max(*mode);
         }
+        self.keep_revoked(base);
         let (before, after) = (&base.selection.policy, &self.config.selection.policy);
         let loosened: Vec<String> = [
             ("on_no_fit", before.on_no_fit == Otherwise::Deny && after.on_no_fit != Otherwise::Deny),
@@ -299,6 +310,7 @@ impl State {
         .map(|(name, _)| full_name("selection", name))
         .chain(loosened_names(before, after))
         .chain(changed_hooks(base, &self.config))
+        .chain(loosened_trust((&before.trust, &base.trust), (&after.trust, &self.config.trust)))
         .chain((base.schemas.dir != self.config.schemas.dir).then(|| "schemas.dir".to_owned()))
         .collect();
         for name in loosened {
@@ -339,7 +351,8 @@ pub(crate) fn full_name(section: &str, name: &str) -> String {
 
 /// The right key: nearly the same name in the same table, the same name in another table, else all names.
 fn hint_for(section: &str, given: &str) -> String {
-    let here = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
+    let list = (section == TRUST).then_some(ACCEPT);
+    let here = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).chain(list);
     let tables = sections()
         .into_iter()
         .chain([NAMESPACES, LEVELS, RULES, HOOKS])

@@ -8,6 +8,8 @@ use bestfit_selector::hook::Hook;
 use bestfit_selector::policy::Policy;
 use bestfit_selector::schema::SchemaFile;
 
+use crate::trust::TrustFiles;
+
 /// The user and group id of the decider unless the site names another: the last id that systemd's table of ids leaves
 /// unused (60578 to 61183, below the dynamic service users), so that no account, container or service shares it.
 pub const DECIDER_ID: u32 = 61183;
@@ -31,6 +33,8 @@ pub struct Config {
     pub registries: Registries,
     /// The cache of what registries said, by digest.
     pub cache: Cache,
+    /// What `[trust]` says about files; their contents are in the policy of [`Selection`].
+    pub trust: TrustFiles,
     /// The group schemas that the site adds.
     pub schemas: SiteSchemas,
     /// The programs of the site that say what no file can, by the group that they speak about.
@@ -142,6 +146,7 @@ impl Default for Config {
                 docker_config: Some("/root/.docker/config.json".into()),
             },
             cache: Cache { dir: "/var/cache/bestfit".into(), max_bytes: 256 << 20 },
+            trust: TrustFiles::default(),
             schemas: SiteSchemas { dir: "/etc/bestfit/schemas.d".into(), files: Vec::new() },
             hooks: BTreeMap::new(),
             log: Log { file: "/var/log/bestfit/decisions.jsonl".into(), max_bytes: 16 << 20, journal: true },

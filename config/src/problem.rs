@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::model::{Config, Mode};
+
 /// One mistake in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -18,23 +20,39 @@ pub struct Problem {
 
 /// Every mistake of every file, never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<Problem>);
+pub struct ConfigErrors {
+    problems: Vec<Problem>,
+    /// What was understood, where one of the files says `trust.mode = "require"`.
+    required: Option<Box<Config>>,
+}
 
 impl ConfigErrors {
     /// `problems` as an error, unless there are none.
     pub fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems, required: None }) }
+    }
+
+    /// With what was understood of a configuration that says `trust.mode = "require"`.
+    pub(crate) fn under_require(self, required: Option<Box<Config>>) -> Self {
+        Self { required, ..self }
+    }
+
+    /// Whether a container of these namespaces must be refused: one of the files that could be read says
+    /// `trust.mode = "require"`, and none of them switches bestfit off.
+    pub fn deny(&self, containerd_namespace: &str, kubernetes_namespace: Option<&str>) -> bool {
+        let mode = self.required.as_ref().map(|config| config.mode_for(containerd_namespace, kubernetes_namespace));
+        mode == Some(Mode::Select)
     }
 
     /// Each mistake, in the order in which the files are read.
     pub fn problems(&self) -> &[Problem] {
-        &self.0
+        &self.problems
     }
 
     /// All mistakes, each with its hint on a line of its own.
     pub fn report(&self) -> String {
         let mut text = String::new();
-        for problem in &self.0 {
+        for problem in &self.problems {
             text.push_str(&format!("{problem}\n"));
             if let Some(hint) = &problem.hint {
                 text.push_str(&format!("  hint: {hint}\n"));
@@ -57,7 +75,7 @@ impl fmt::Display for Problem {
 /// One line without hints, for a log.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.0.iter().enumerate() {
+        for (number, problem) in self.problems.iter().enumerate() {
             let separator = if number == 0 { "" } else { "; " };
             write!(f, "{separator}{problem}")?;
         }

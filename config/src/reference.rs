@@ -5,6 +5,7 @@ use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, sections};
 use crate::load::{Loaded, full_name};
 use crate::model::Config;
 use crate::site::{LEVEL_EXPECTS, LEVELS, RULE_KEYS, RULES, show_level, show_rule};
+use crate::trust::{self, ACCEPT, ACCEPT_KEYS, TRUST};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -19,8 +20,10 @@ of the earlier ones. `BESTFIT_CONFIG=FILE` names another main file; `conf.d` and
 - A main file, or a directory of drop-ins, that does not exist means the defaults below. Anything else that cannot be read
   is an error; so is a profile without a file.
 - An unknown key is an error. All mistakes are reported at once: `bestfit config check`.
-- With a mistake in the configuration nothing is swapped, and the log says so.
-- A profile may only tighten: of two modes the stricter one holds, and `deny` or `never` cannot be taken back.
+- With a mistake in the configuration nothing is swapped, and the log says so. Where one of the files that could be read says
+  `trust.mode = \"require\"`, containers are refused until it is mended.
+- A profile may only tighten: of two modes the stricter one holds, `deny` or `never` cannot be taken back, and nobody can be
+  trusted besides those whom the other files trust.
 
 `bestfit config show` prints the values in force and where each comes from.
 ";
@@ -44,6 +47,9 @@ pub fn markdown() -> String {
         }
         if section == "selection" {
             page.push_str(&site_sections());
+        }
+        if section == TRUST {
+            page.push_str(&accept_section());
         }
         if section == "schemas" {
             page.push_str(&hooks_section());
@@ -75,6 +81,26 @@ fn site_sections() -> String {
     page.push_str(&format!(
         "\n```toml\n[{RULES}.\"no-nightly-on-old-kernels\"]\naction = \"deny\"\nhost = {{ \"host/kernel.version\" = \"<5.10\" }}\n\
          annotations = {{ \"org.opencontainers.image.version\" = \"*-nightly\" }}\n```\n"
+    ));
+    page
+}
+
+fn accept_section() -> String {
+    let mut page = format!(
+        "\n## `[[{TRUST}.{ACCEPT}]]`\n\nOne table per signer, the most trusted first: of two entries that fit, the one whose artifacts \
+         a more trusted signer signed goes first, and nobody replaces the artifact of another signer. Each entry has exactly one of \
+         `key`, `certificates`, `keyless` and `notation`. A later file replaces the whole list; a profile may leave entries out or \
+         narrow their scopes. The files are read anew for each create; they, and every directory above them, must be root's and \
+         writable by nobody else. Nothing is fetched to verify a signature.\n"
+    );
+    for key in ACCEPT_KEYS {
+        page.push_str(&format!("\n### `{}`\n\n{}\n\n- Value: {}\n", key.name, key.doc, key.expects));
+    }
+    page.push_str(&format!(
+        "\n```toml\n[{TRUST}]\nmode = \"enforce\"\n\n[[{TRUST}.{ACCEPT}]]\nkey = \"/etc/bestfit/keys/vendor.pub\"\nscopes = \
+         [\"registry.example/hpc/*\"]\n\n[[{TRUST}.{ACCEPT}]]\nname = \"ci\"\nkeyless = {{ issuer = \
+         \"https://token.actions.githubusercontent.com\", subject = \"https://github.com/example/*\", trusted_root = \
+         \"/etc/bestfit/trusted_root.json\" }}\n```\n"
     ));
     page
 }
@@ -117,6 +143,11 @@ pub fn effective(loaded: &Loaded) -> String {
             let value = (key.show)(&loaded.config);
             text.push_str(&format!("{} = {value}  # {}\n", key.name, origin(&full_name(section, key.name))));
         }
+    }
+    for accept in &loaded.config.trust.accept {
+        let list = format!("{TRUST}.{ACCEPT}");
+        text.push_str(&format!("\n[[{list}]]  # {}\n", origin(&list)));
+        trust::show(accept).into_iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
     }
     let policy = &loaded.config.selection.policy;
     if !policy.levels.is_empty() {

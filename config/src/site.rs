@@ -7,7 +7,7 @@ use bestfit_selector::schema::{Level, Schemas};
 use toml::de::DeValue;
 
 use crate::keys::quote;
-use crate::values::{self, Refused, quoted};
+use crate::values::{self, MAX_ENTRIES, Refused, quoted, texts};
 
 /// The table of levels by pattern.
 pub const LEVELS: &str = "levels";
@@ -22,8 +22,6 @@ const ACTIONS: [(&str, Action); 3] = [("prefer", Action::Prefer), ("avoid", Acti
 /// What a rule counts for where it does not say.
 const SCORE: u32 = 10;
 const MAX_SCORE: u64 = 1000;
-/// The most rules, and the most entries of one list.
-const MAX_ENTRIES: usize = 256;
 
 /// One key of a rule: its name, what may be written, and what it does.
 pub struct RuleKey {
@@ -204,10 +202,4 @@ fn scalars(value: &DeValue<'_>) -> Result<Vec<String>, Refused> {
         }
         _ => Err("expected text, a whole number, true, false, or a list of these".to_owned().into()),
     }
-}
-
-fn texts(value: &DeValue<'_>) -> Result<Vec<String>, Refused> {
-    let list = value.as_array().filter(|list| list.len() <= MAX_ENTRIES);
-    let list = list.ok_or_else(|| Refused::from("expected a list of texts".to_owned()))?;
-    list.iter().map(|text| values::text(text.get_ref()).map(str::to_owned)).collect()
 }

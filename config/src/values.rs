@@ -22,6 +22,9 @@ impl From<String> for Refused {
     }
 }
 
+/// The most entries of one list.
+pub const MAX_ENTRIES: usize = 256;
+
 /// Units of time, in milliseconds; the longest name first where one begins with the other.
 const TIME: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 /// Units of size, in bytes.
@@ -38,6 +41,13 @@ const SIZE: [(&str, u64); 7] = [
 /// Text.
 pub fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Refused> {
     value.as_str().ok_or_else(|| wrong_type("text in quotes", value))
+}
+
+/// A list of texts.
+pub fn texts(value: &DeValue<'_>) -> Result<Vec<String>, Refused> {
+    let list = value.as_array().filter(|list| list.len() <= MAX_ENTRIES);
+    let list = list.ok_or_else(|| Refused::from("expected a list of texts".to_owned()))?;
+    list.iter().map(|value| text(value.get_ref()).map(str::to_owned)).collect()
 }
 
 /// True or false.

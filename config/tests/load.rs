@@ -66,6 +66,12 @@ decision_deadline = "250ms"
 pull_deadline = "wait"
 referrers_lifetime = "1h30m"
 check = ["org.supercontainers/mpi.*"]
+[trust]
+mode = "warn"
+image = "index"
+max_age = "12h"
+revoked = []
+image_verifiers = "none"
 [schemas]
 dir = "/srv/schemas"
 [registries]
@@ -171,7 +177,7 @@ fn all_mistakes_of_all_files_come_at_once() {
         (
             "config.toml",
             "mode = \"selct\"\ndelgate = \"x\"\non_error = \"deny\"\n[selection]\ndecison_deadline = \"3s\"\n\
-             pull_deadline = \"3 parsecs\"\n[log]\njournal = \"yes\"\n[trust]\nmode = \"require\"\n",
+             pull_deadline = \"3 parsecs\"\n[log]\njournal = \"yes\"\n[signatures]\nmode = \"require\"\n",
         ),
         ("conf.d/10-broken.toml", "mode = \n"),
         ("conf.d/20-late.toml", "[decider]\nuid = 0\n"),
@@ -190,8 +196,8 @@ config.toml:6:17: selection.pull_deadline: "3 parsecs" is no duration
   hint: expected a duration from "1ms" to "1h", such as "90s", or "wait"
 config.toml:8:11: log.journal: expected true or false, found the text "yes"
   hint: expected true or false
-config.toml:9:2: unknown key "trust"
-  hint: known here: mode, delegate, state, selection, registries, cache, schemas, log, decider, namespaces, levels, rules, hooks; what this version does not know it refuses rather than ignores
+config.toml:9:2: unknown key "signatures"
+  hint: known here: mode, delegate, state, selection, trust, registries, cache, schemas, log, decider, namespaces, levels, rules, hooks; what this version does not know it refuses rather than ignores
 conf.d/10-broken.toml:1:8: not valid TOML: string values must be quoted, expected literal string
 conf.d/20-late.toml:2:7: decider.uid: 0 is root, which reads nothing from outside
   hint: expected a user id other than 0 that nothing else on this node uses

@@ -105,6 +105,12 @@ impl RawManifest {
     }
 }
 
+/// The descriptor of these very bytes.
+pub(crate) fn described(bytes: &[u8], media_type: String) -> Descriptor {
+    let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+    Descriptor { media_type, digest, size, artifact_type: None, annotations: BTreeMap::new() }
+}
+
 /// The media type of a manifest: what its verified bytes say, else what the header said.
 pub(crate) fn media_type(bytes: &[u8], header: Option<&str>) -> String {
     let own = serde_json::from_slice::<Typed>(bytes).ok().and_then(|typed| typed.media_type);

@@ -8,7 +8,7 @@ use bestfit_selector::digest::Digest;
 use crate::document::{Descriptor, OCI_MANIFEST, RawDescriptor, RawIndex, RawManifest, media_type};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::listing::keep;
+use crate::listing::{keep, signature_tag};
 use crate::reference::Version;
 use crate::repository::{Referrers, Resolved, Source};
 use crate::stream::BlobStream;
@@ -113,6 +113,16 @@ impl Layout {
                 fresh: None,
             }),
         }
+    }
+
+    /// What the tag `sha256-<hex>.sig` leads to.
+    pub(crate) fn signatures_by_tag(&self, subject: &Digest) -> Result<Referrers, Error> {
+        let manifests = match self.tagged(&signature_tag(subject)) {
+            Ok(descriptor) => vec![descriptor],
+            Err(error) if error.is_absence() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Referrers { list: None, manifests, source: Source::Layout, age: None, stale: None, fresh: None })
     }
 
     fn refers(&self, manifest: &Digest, subject: &Digest, kinds: &[&str]) -> Result<bool, Error> {

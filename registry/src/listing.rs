@@ -1,5 +1,7 @@
 //! Turns foreign lists of referrers into descriptors worth opening, and reads `Link` headers (RFC 8288). Pure.
 
+use bestfit_selector::digest::Digest;
+
 use crate::REFERRERS_LIMIT;
 use crate::document::{Descriptor, OCI_MANIFEST, RawIndex};
 use crate::error::Error;
@@ -10,6 +12,14 @@ const GENERIC: [&str; 3] = [
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.unknown.artifact.v1",
 ];
+
+/// The end of the tag under which cosign put signatures before there were referrers.
+pub(crate) const SIGNATURE_TAG: &str = ".sig";
+
+/// That tag for one subject.
+pub(crate) fn signature_tag(subject: &Digest) -> String {
+    format!("sha256-{}{SIGNATURE_TAG}", subject.hex())
+}
 
 /// The manifests of a list that may be of one of `kinds`; the caller opens them to know. A registry's own list leaves out other
 /// kinds; a list by tag is written by clients and is believed less.

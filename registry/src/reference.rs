@@ -84,6 +84,14 @@ impl Reference {
         &self.place
     }
 
+    /// `host/repository`, or `oci:DIR`: what is the same for all of its versions.
+    pub fn name(&self) -> String {
+        match &self.place {
+            Place::Registry { host, repository } => format!("{host}/{repository}"),
+            Place::Layout(folder) => format!("oci:{}", folder.display()),
+        }
+    }
+
     /// The tag, if one was named or defaulted.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()

@@ -10,11 +10,11 @@ use crate::MANIFEST_LIMIT;
 use crate::auth::Ask;
 use crate::cache::StoredList;
 use crate::client::Shared;
-use crate::document::{ACCEPT, Descriptor, OCI_INDEX, RawIndex, media_type};
+use crate::document::{ACCEPT, Descriptor, OCI_INDEX, RawIndex, described, media_type};
 use crate::endpoint::{Endpoint, endpoints};
 use crate::error::{Error, clean};
 use crate::http::{Reply, same_origin, shown};
-use crate::listing::{keep, next_link};
+use crate::listing::{SIGNATURE_TAG, keep, next_link, signature_tag};
 use crate::reference::{Version, checked_tag};
 use crate::repository::{Referrers, Resolved, Source};
 use crate::stream::BlobStream;
@@ -55,13 +55,7 @@ impl Remote {
             Some(bytes) => (bytes, None),
             None => self.fetch_manifest(&tag, digest).await?,
         };
-        let descriptor = Descriptor {
-            media_type: media_type(&bytes, header.as_deref()),
-            digest: Digest::of(&bytes),
-            size: bytes.len() as u64,
-            artifact_type: None,
-            annotations: Default::default(),
-        };
+        let descriptor = described(&bytes, media_type(&bytes, header.as_deref()));
         Ok(Resolved { descriptor, bytes })
     }
 
@@ -108,7 +102,21 @@ impl Remote {
     }
 
     pub(crate) async fn referrers(&self, subject: &Digest, kinds: &[&str]) -> Result<Referrers, Error> {
-        let kind = &kinds.join(" ");
+        self.listed(subject, &kinds.join(" "), self.fetch_referrers(subject, kinds)).await
+    }
+
+    /// What the tag `sha256-<hex>.sig` leads to, as a list of one or none, kept like other lists.
+    pub(crate) async fn signatures_by_tag(&self, subject: &Digest) -> Result<Referrers, Error> {
+        self.listed(subject, SIGNATURE_TAG, self.fetch_tagged(subject)).await
+    }
+
+    /// A list from the cache while it is fresh, else as `fetch` gives it, else from the cache although it is outdated.
+    async fn listed(
+        &self,
+        subject: &Digest,
+        kind: &str,
+        fetch: impl Future<Output = Result<(Option<Digest>, Vec<Descriptor>, Source), Error>>,
+    ) -> Result<Referrers, Error> {
         let cache = self.shared.cache.as_ref();
         let stored = cache.and_then(|cache| cache.list(&self.host, &self.repository, subject, kind));
         let lifetime = lifetime(self.shared.options.referrers_lifetime, subject);
@@ -117,7 +125,7 @@ impl Remote {
         {
             return Ok(Referrers { fresh: Some(fresh), ..from_cache(list.clone(), None) });
         }
-        match self.fetch_referrers(subject, kinds).await {
+        match fetch.await {
             Ok((list, manifests, source)) => {
                 let list = StoredList::new(kind, list, source, manifests);
                 if let Some(cache) = cache {
@@ -130,6 +138,17 @@ impl Remote {
                 Some(list) => Ok(from_cache(list, Some(error.to_string()))),
                 None => Err(error),
             },
+        }
+    }
+
+    async fn fetch_tagged(&self, subject: &Digest) -> Result<(Option<Digest>, Vec<Descriptor>, Source), Error> {
+        match self.fetch_manifest(&signature_tag(subject), None).await {
+            Ok((bytes, header)) => {
+                let descriptor = described(&bytes, media_type(&bytes, header.as_deref()));
+                Ok((None, vec![descriptor], Source::Tag))
+            }
+            Err(error) if error.is_absence() => Ok((None, Vec::new(), Source::Tag)),
+            Err(error) => Err(error),
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Source {
     Api,
     /// The tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema").
     TagFallback,
+    /// The tag of one manifest.
+    Tag,
     /// An OCI layout.
     Layout,
     /// The on-disk cache.
@@ -128,6 +130,18 @@ impl Repository {
         match &self.0 {
             Kind::Remote(remote) => remote.referrers(subject, artifact_types).await,
             Kind::Layout(layout) => layout.referrers(subject, artifact_types),
+        }
+    }
+
+    /// The manifest under the tag `sha256-<hex>.sig`, where cosign put signatures before there were referrers, as a list of one
+    /// or none.
+    ///
+    /// # Errors
+    /// Any failure: an empty list means that the registry itself says that there is no such tag.
+    pub async fn signatures_by_tag(&self, subject: &Digest) -> Result<Referrers, Error> {
+        match &self.0 {
+            Kind::Remote(remote) => remote.signatures_by_tag(subject).await,
+            Kind::Layout(layout) => layout.signatures_by_tag(subject),
         }
     }
 }

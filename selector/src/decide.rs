@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::admission::swappable;
 use crate::artifact::MAX_ARTIFACTS;
 use crate::compiled::Meaning;
 use crate::decision::{
@@ -81,6 +82,8 @@ struct Candidate<'a> {
     reasons: Vec<Reason>,
     artifacts: Vec<Digest>,
     unread: bool,
+    /// An artifact counts that nobody whom the site trusts signed.
+    unsigned: bool,
     rank: Option<Rank>,
     /// The rule of the site that denies it.
     denied: Option<String>,
@@ -128,7 +131,8 @@ impl<'a> Prepared<'a> {
         let slots: Vec<Slot> = slots.collect();
         let said = |found: &Found| found.any || found.unread;
         let silent = !said(&shared) && !slots.iter().any(|slot| said(&slot.found));
-        let by_variant = silent && inputs.policy.platform_variants;
+        // Where only trusted artifacts count, what a registry hides must not let a variant win.
+        let by_variant = silent && inputs.policy.platform_variants && !inputs.policy.trust.mode.only_trusted();
         Ok(Self { inputs, index, schemas, rules, default, shared, slots, by_variant })
     }
 
@@ -170,7 +174,18 @@ impl Asked<'_> {
         prepared.shared.evaluate(&self.host, &mut all, trace);
         slot.found.evaluate(&self.host, &mut all, trace);
         let policy = prepared.rules.apply(&slot.rules, &self.rules, &mut all, trace);
-        let verdict = all.verdict();
+        let trust = &prepared.inputs.policy.trust;
+        if trust.revoked_digests.contains(&entry.digest) {
+            all.answer = Answer::False;
+            let text = "revoked by this site".to_owned();
+            trace.reason(Reason { answer: Answer::False, text, artifact: None, source: None });
+        }
+        let artifacts = !(prepared.shared.artifacts.is_empty() && slot.found.artifacts.is_empty());
+        let verdict = match all.verdict() {
+            // What fits by itself alone has nobody's word that it fits.
+            Verdict::Compatible if trust.mode.only_trusted() && !artifacts => Verdict::Undeclared,
+            verdict => verdict,
+        };
         let score = all.score;
         let rank = (verdict == Verdict::Compatible).then(|| Rank {
             class: slot.class,
@@ -213,13 +228,15 @@ impl Asked<'_> {
                     .map(|artifact| artifact.digest)
                     .collect(),
                 unread: prepared.shared.unread || found.unread,
+                unsigned: prepared.shared.unsigned || found.unsigned,
                 rank,
                 denied: prepared.rules.denies(&slot.rules, &self.rules).map(str::to_owned),
             });
         }
         let (inputs, index) = (prepared.inputs, &prepared.index);
         let default = prepared.default.map(|position| &index.entries[position]);
-        let choice = heed(choose(inputs, default, &candidates, any), default, &candidates);
+        let choice = signed(choose(inputs, default, &candidates, any), inputs, &index.digest);
+        let choice = heed(choice, default, &candidates);
         Ok(Decision {
             outcome: choice.outcome,
             why: choice.why,
@@ -250,8 +267,15 @@ impl Asked<'_> {
 /// The rules of matching.md §6.
 fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], any: bool) -> Choice {
     let stay = |why: &str| Choice { outcome: Outcome::Default, why: why.to_owned(), preferred: Vec::new() };
-    if !any {
-        return stay("no entry has a compatibility artifact");
+    let trust = &inputs.policy.trust;
+    let strict = trust.mode == TrustMode::Require;
+    match trust.mode {
+        _ if any => {}
+        TrustMode::Off | TrustMode::Warn => return stay("no entry has a compatibility artifact"),
+        TrustMode::Enforce => return stay("no entry has a compatibility artifact of a signer whom this site trusts"),
+        TrustMode::Require => {
+            return required("no entry has a compatibility artifact of a signer whom this site trusts");
+        }
     }
     let is_default =
         |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
@@ -271,24 +295,46 @@ fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>]
     }
     let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict != Verdict::Incompatible;
     if candidates.iter().any(lost) {
-        let strict = inputs.policy.trust.mode == TrustMode::Require;
-        let on_error = if strict { Otherwise::Deny } else { inputs.policy.on_error };
-        return otherwise(on_error, "artifacts could not be read, and no entry is known to fit");
+        let why = "artifacts could not be read, and no entry is known to fit";
+        return if strict { required(why) } else { otherwise(inputs.policy.on_error, why) };
     }
     match default_candidate.map(|candidate| candidate.verdict) {
         Some(Verdict::Incompatible) => {}
+        _ if strict => return required("no entry is known to fit by an artifact of a signer whom this site trusts"),
         Some(Verdict::Undetermined) => return stay("no entry is known to fit, and nobody can tell about the default"),
         _ => return stay("no entry is known to fit, and nothing speaks against the default"),
     }
     let fallback = undeclared(candidates);
     let preferred = others(default, fallback.iter().map(|candidate| candidate.entry.digest));
     // Where only trusted artifacts count, saying nothing is no way around them.
-    let fallback = inputs.policy.undeclared == Undeclared::Fallback && !inputs.policy.trust.mode.only_trusted();
+    let fallback = inputs.policy.undeclared == Undeclared::Fallback && !trust.mode.only_trusted();
     if let (Some(first), true) = (preferred.first(), fallback) {
         let why = format!("no entry is known to fit, the default does not, and {} asks for nothing", first.short());
         return Choice { outcome: Outcome::Swap, why, preferred };
     }
+    if trust.mode == TrustMode::Warn && candidates.iter().any(|candidate| candidate.unsigned) {
+        // Only what the site trusts, or a site that asks for no signatures, may refuse a container (matching.md §6).
+        return otherwise(Otherwise::RunDefault, "no entry fits this host by artifacts that nobody trusted signed");
+    }
     otherwise(inputs.policy.on_no_fit, "no entry fits this host")
+}
+
+/// Nothing is swapped for what the site wants signed and is not.
+fn signed(choice: Choice, inputs: &Inputs, index: &Digest) -> Choice {
+    if choice.outcome != Outcome::Swap {
+        return choice;
+    }
+    let strict = inputs.policy.trust.mode == TrustMode::Require;
+    match swappable(inputs, index, &choice.preferred) {
+        Ok(preferred) if preferred == choice.preferred => choice,
+        Ok(preferred) => {
+            let best = preferred.first().map(Digest::short).unwrap_or_default();
+            Choice { why: format!("{best} fits this host best of those that are signed"), preferred, ..choice }
+        }
+        Err(unsigned) if strict => required(&unsigned.why),
+        Err(unsigned) if unsigned.unread => otherwise(inputs.policy.on_error, &unsigned.why),
+        Err(unsigned) => otherwise(Otherwise::RunDefault, &unsigned.why),
+    }
 }
 
 /// What the site denies does not run for want of something better.
@@ -318,6 +364,12 @@ fn undeclared<'c, 'e>(candidates: &'c [Candidate<'e>]) -> Vec<&'c Candidate<'e>>
     let plain = |entry: &Entry| entry.platform.as_ref().is_none_or(|platform| platform.is_plain());
     silent.sort_by_key(|candidate| (Reverse(candidate.class), !plain(candidate.entry), candidate.entry.position));
     silent
+}
+
+/// What `trust.mode = "require"` refuses.
+fn required(why: &str) -> Choice {
+    let why = format!("{why}: the container is refused (trust.mode = \"require\")");
+    Choice { outcome: Outcome::Deny, why, preferred: Vec::new() }
 }
 
 fn otherwise(policy: Otherwise, why: &str) -> Choice {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::admission::{Admission, admit, outdated};
 use crate::artifact::{self, ArtifactError, MAX_ARTIFACTS, Parsed};
 use crate::compiled::Meaning;
 use crate::decision::{Answer, Evidence, Inputs, Reason};
@@ -12,7 +13,6 @@ use crate::index::Index;
 use crate::inline::{self, About, Carried};
 use crate::json;
 use crate::matching::{Host, Prepared, Summary, Trace};
-use crate::trust::{Signer, Standing};
 
 /// What was found about one subject.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Found {
     pub any: bool,
     /// The rank of the most trusted of their signers; 0 where nobody signed.
     pub author: u32,
+    /// One of them counts although nobody whom the site trusts signed it.
+    pub unsigned: bool,
     /// What authors should know.
     pub notes: Vec<String>,
     /// Why something about it is not known.
@@ -36,7 +38,7 @@ pub struct Sources<'a> {
     inputs: &'a Inputs,
     index: &'a Index,
     meaning: Meaning<'a>,
-    carried: Vec<Carried>,
+    carried: Vec<Carried<'a>>,
     /// By digest: entries that share an artifact share its meaning.
     prepared: BTreeMap<Digest, (Parsed, Arc<Prepared>)>,
 }
@@ -44,7 +46,7 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// Reads what the index carries.
     pub fn new(inputs: &'a Inputs, index: &'a Index, meaning: Meaning<'a>) -> Self {
-        Self { inputs, index, meaning, carried: inline::read(index, inputs.now), prepared: BTreeMap::new() }
+        Self { inputs, index, meaning, carried: inline::carried(index), prepared: BTreeMap::new() }
     }
 
     /// Everything about `subject`, from the index itself and from outside.
@@ -57,10 +59,10 @@ impl<'a> Sources<'a> {
                 found.unknown.push((format!("more than {MAX_ARTIFACTS} artifacts: none is read"), None));
             }
             Some(Evidence::Read { artifacts, .. }) => {
+                let inputs = self.inputs;
                 for given in artifacts {
-                    let read = artifact::read(subject, given, self.inputs.now);
-                    let signer = self.signer(&given.digest);
-                    parsed.extend(found.take(given.digest, read, signer, self.inputs));
+                    let read = || artifact::read(subject, given, inputs.now);
+                    parsed.extend(found.take(&given.digest, &given.digest, inputs, read));
                 }
             }
             Some(Evidence::Unread { why }) => {
@@ -82,24 +84,20 @@ impl<'a> Sources<'a> {
     }
 
     /// What the index carries about `subject`. All of it holds: it was put there at once, so none of it is the older one. It
-    /// is signed as far as itself, or the index, is.
+    /// is signed as far as the index is.
     fn carried_about(&self, subject: &Digest, found: &mut Found) -> Vec<Parsed> {
         let whole = *subject == self.index.digest;
-        let is_about = |carried: &&Carried| match carried.about {
+        let is_about = |carried: &&Carried<'_>| match carried.about {
             About::Entry(digest) => digest == *subject,
             About::Index | About::Untold => whole,
         };
         let mut parsed: Vec<Parsed> = Vec::new();
-        for Carried { digest, read, .. } in self.carried.iter().filter(is_about) {
-            let signer = self.signer(digest).or(self.signer(&self.index.digest));
-            let taken = found.take(*digest, read.clone(), signer, self.inputs);
+        for carried in self.carried.iter().filter(is_about) {
+            let (digest, now) = (&carried.entry.digest, self.inputs.now);
+            let taken = found.take(digest, &self.index.digest, self.inputs, || carried.read(now));
             parsed.extend(taken.filter(|taken| !parsed.contains(taken)));
         }
         parsed
-    }
-
-    fn signer(&self, digest: &Digest) -> Option<&'a Signer> {
-        self.inputs.standings.get(digest).and_then(Standing::signer)
     }
 
     fn prepare(&mut self, parsed: Parsed) -> Arc<Prepared> {
@@ -116,35 +114,53 @@ impl<'a> Sources<'a> {
 }
 
 impl Found {
-    /// What is left of an artifact once it is known who signed it.
+    /// What is left of an artifact once it is known who signed `signed`: itself, or the index that carries it. Only where it
+    /// counts are its bytes read.
     fn take(
         &mut self,
-        digest: Digest,
-        read: Result<Parsed, ArtifactError>,
-        signer: Option<&Signer>,
+        digest: &Digest,
+        signed: &Digest,
         inputs: &Inputs,
+        read: impl FnOnce() -> Result<Parsed, ArtifactError>,
     ) -> Option<Parsed> {
-        if signer.is_none() && inputs.policy.trust.mode.only_trusted() {
-            let text = format!("artifact {}: signed by nobody whom this site trusts: ignored", digest.short());
-            self.notes.push(text);
-            return None;
-        }
+        let signer = match admit(inputs, digest, signed) {
+            Admission::Counts(signer, note) => {
+                self.notes.extend(note);
+                signer
+            }
+            Admission::Ignored(why) => {
+                self.notes.push(why);
+                return None;
+            }
+            Admission::Unknown(why) => {
+                self.any = true;
+                self.lose(why, Some(*digest));
+                return None;
+            }
+        };
         let text = |error: &ArtifactError| format!("artifact {}: {error}", digest.short());
-        let parsed = match read {
-            Ok(parsed) => Some(Parsed { signer: signer.cloned(), ..parsed }),
+        let parsed = match read() {
+            Ok(parsed) => Some(Parsed { signer, ..parsed }),
             Err(error @ ArtifactError::OtherType(_)) => {
                 self.notes.push(text(&error));
                 return None;
             }
             Err(error @ ArtifactError::Unread(_)) => {
-                self.lose(text(&error), Some(digest));
+                self.lose(text(&error), Some(*digest));
                 None
             }
             Err(error) => {
-                self.unknown.push((text(&error), Some(digest)));
+                self.unknown.push((text(&error), Some(*digest)));
                 None
             }
         };
+        if let Some(why) = parsed.as_ref().and_then(|parsed| outdated(&inputs.policy.trust, parsed, inputs.now)) {
+            self.notes.push(why);
+            if inputs.policy.trust.mode.only_trusted() {
+                return None;
+            }
+        }
+        self.unsigned |= parsed.as_ref().is_some_and(|parsed| parsed.signer.is_none());
         self.any = true;
         parsed
     }

@@ -409,7 +409,9 @@ fn example_12_what_nobody_signed_has_no_weight_where_trust_is_enforced() {
     let Evidence::Read { artifacts, .. } = &asked.evidence[&image("Y")] else { unreachable!() };
     let signer = Signer { rank: 1, name: "vendor".into() };
     asked.standings.insert(artifacts[0].digest, Standing::Trusted(signer));
-    assert_eq!(runs(&asked, &names).1, "Y");
+    assert_eq!(runs(&asked, &names).1, "X", "where trust is off, signatures are not looked at");
+    asked.policy.trust.mode = TrustMode::Warn;
+    assert_eq!(runs(&asked, &names).1, "Y", "the author's rank goes before the author's weight");
     asked.policy.trust.mode = TrustMode::Enforce;
     assert_eq!(runs(&asked, &names).1, "Y");
     golden!(&asked, &names, @r#"

@@ -17,15 +17,13 @@ pub const SUBJECT_ANNOTATION: &str = "io.bestfit.subject";
 /// Stands there where it is about the index, whose own digest cannot stand in it.
 pub const WHOLE_INDEX: &str = "index";
 
-/// An artifact that an index carries.
+/// An artifact that an index carries, still as it lies there: who signed the index comes before its bytes.
 #[derive(Debug)]
-pub struct Carried {
-    /// Its digest: that of the entry.
-    pub digest: Digest,
+pub struct Carried<'a> {
+    /// The entry that is it.
+    pub entry: &'a Entry,
     /// Whom it is about.
     pub about: About,
-    /// What it says.
-    pub read: Result<Parsed, ArtifactError>,
 }
 
 /// Whom an inline artifact is about.
@@ -39,18 +37,20 @@ pub enum About {
     Untold,
 }
 
-/// Reads all that `index` carries, in its order; `now` is in seconds since 1970 UTC.
-pub fn read(index: &Index, now: i64) -> Vec<Carried> {
+/// All that `index` carries, in its order.
+pub fn carried(index: &Index) -> Vec<Carried<'_>> {
     let carried = index.entries.iter().filter(|entry| entry.kind() == Kind::InlineArtifact);
-    let read = |entry: &Entry| {
-        let about = about(index, entry);
-        let read = match about {
-            About::Untold => Err(ArtifactError::Malformed(untold(entry))),
-            _ => artifact::read_inline(entry, about, now),
-        };
-        Carried { digest: entry.digest, about, read }
-    };
-    carried.map(read).collect()
+    carried.map(|entry| Carried { entry, about: about(index, entry) }).collect()
+}
+
+impl Carried<'_> {
+    /// What it says; `now` is in seconds since 1970 UTC.
+    pub fn read(&self, now: i64) -> Result<Parsed, ArtifactError> {
+        match self.about {
+            About::Untold => Err(ArtifactError::Malformed(untold(self.entry))),
+            about => artifact::read_inline(self.entry, about, now),
+        }
+    }
 }
 
 fn about(index: &Index, entry: &Entry) -> About {

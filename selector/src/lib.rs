@@ -13,8 +13,8 @@
 //! - [`scope`]: what a container was given, and facts narrowed to that;
 //! - [`json`], [`yaml`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
-//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; [`evidence`]:
-//!   which of it is in force;
+//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; `admission`:
+//!   which of it counts by its signatures; [`evidence`]: which of it is in force;
 //! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
 //! - [`hook`]: the words between a site's own programs and the probe;
 //! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod artifact;
 pub mod compiled;
 pub mod decide;
@@ -60,6 +61,8 @@ pub mod target;
 mod testing;
 pub mod time;
 pub mod trust;
+#[cfg(test)]
+mod trusting;
 pub mod value;
 pub mod version;
 pub mod yaml;

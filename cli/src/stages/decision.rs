@@ -1,10 +1,9 @@
 //! Owns the way from an index to a decision: evidence from the repository, then the pure decision.
 
-use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bestfit_config::Config;
-use bestfit_decider::gather;
+use bestfit_decider::{Gathered, Verifier, gather};
 use bestfit_registry::{Reference, Repository};
 use bestfit_selector::decide::decide;
 use bestfit_selector::decision::{Decision, Inputs};
@@ -31,9 +30,9 @@ pub(crate) async fn decide_on(
 ) -> Result<Decided, Failure> {
     let parsed = image::parse(reference, &index)?;
     let started = Instant::now();
-    let evidence = gather(repository, &parsed, &host.platform).await.evidence;
+    let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
+    let Gathered { evidence, standings, .. } = gather(repository, &parsed, &host.platform, &verifier).await;
     let gathered = Instant::now();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let inputs = Inputs {
         index,
         facts: host.facts,
@@ -42,8 +41,8 @@ pub(crate) async fn decide_on(
         host: host.platform,
         default: None,
         evidence,
-        standings: BTreeMap::new(),
-        now: i64::try_from(now).unwrap_or(i64::MAX),
+        standings,
+        now: verifier.now,
     };
     let decision = decided(&inputs, reference)?;
     Ok(Decided { decision, gather_us: micros(gathered.duration_since(started)), decide_us: micros(gathered.elapsed()) })
@@ -52,6 +51,12 @@ pub(crate) async fn decide_on(
 /// The pure decision; its errors name the image.
 pub(crate) fn decided(inputs: &Inputs, what: &impl std::fmt::Display) -> Result<Decision, Failure> {
     decide(inputs).map_err(|error| Failure::new(Exit::Data, format!("{what}: {}", plain(&error.to_string()))))
+}
+
+/// Seconds since 1970 UTC.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn micros(time: std::time::Duration) -> u64 {

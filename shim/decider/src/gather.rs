@@ -8,10 +8,13 @@ use bestfit_registry::{Descriptor, Repository};
 use bestfit_selector::decision::{Artifact, Evidence, HostPlatform};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::{self, Index, Kind};
+use bestfit_selector::trust::Standing;
 use bestfit_selector::{artifact as form, nfd, platform};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
+
+use crate::signatures::{Looked, Verifier};
 
 /// The artifact types that are asked for: Proposal F's and NFD's.
 pub const ARTIFACT_TYPES: [&str; 2] = [index::ARTIFACT_TYPE, nfd::ARTIFACT_TYPE];
@@ -30,6 +33,8 @@ const AT_ONCE: usize = 65;
 pub struct Gathered {
     /// By subject.
     pub evidence: BTreeMap<Digest, Evidence>,
+    /// What came of looking for signatures, by what they are about.
+    pub standings: BTreeMap<Digest, Standing>,
     /// How long the same question has the same answer; none where something could not be read.
     pub fresh: Option<Duration>,
 }
@@ -37,27 +42,58 @@ pub struct Gathered {
 /// How long the evidence of an index that carries its artifacts holds: nothing in it can change but dates in the future.
 const INLINE_FRESH: Duration = Duration::from_secs(3600);
 
-/// Asks for the artifacts of every entry that can run on `host`, and of the index itself.
+/// Asks for the artifacts of every entry that can run on `host`, and of the index itself, and for the signatures that the site
+/// wants to see.
 ///
-/// Nothing is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
+/// No artifact is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
 /// subject is that subject's evidence, never the whole answer.
-pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform) -> Gathered {
-    let candidates: Vec<Digest> = platform::candidates(index, host).map(|(entry, _)| entry.digest).collect();
-    let inline = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
-    if inline {
-        let nothing = || Evidence::Read { list: None, artifacts: Vec::new() };
-        let evidence = candidates.into_iter().chain([index.digest]).map(|subject| (subject, nothing())).collect();
-        return Gathered { evidence, fresh: Some(INLINE_FRESH) };
-    }
-    let subjects = [index.digest].into_iter().chain(candidates);
-    let found =
-        side_by_side(subjects.map(|subject| async move { (subject, of_subject(repository, subject).await) })).await;
-    let mut gathered = Gathered { evidence: BTreeMap::new(), fresh: Some(Duration::MAX) };
-    for (subject, (evidence, fresh)) in found {
-        gathered.fresh = gathered.fresh.zip(fresh.filter(|_| all_read(&evidence))).map(|(one, other)| one.min(other));
-        gathered.evidence.insert(subject, evidence);
+pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform, verifier: &Verifier<'_>) -> Gathered {
+    let carries = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
+    let entries = platform::candidates(index, host).map(|(entry, _)| (entry.digest, verifier.of_entries()));
+    let subjects = [(index.digest, verifier.of_index(carries))].into_iter().chain(entries);
+    let found = side_by_side(subjects.map(|(digest, signed)| async move {
+        let asked = async { if carries { Subject::carried() } else { of_subject(repository, digest, verifier).await } };
+        let (mut subject, looked) = join(asked, look(repository, digest, verifier, signed)).await;
+        subject.looked.extend(looked.map(|looked| (digest, looked)));
+        (digest, subject)
+    }))
+    .await;
+    let (evidence, standings) = (BTreeMap::new(), BTreeMap::new());
+    let mut gathered = Gathered { evidence, standings, fresh: Some(Duration::MAX) };
+    for (digest, Subject { evidence, fresh, looked }) in found {
+        let mut until = |fresh: Option<Duration>| {
+            gathered.fresh = gathered.fresh.zip(fresh).map(|(one, other)| one.min(other));
+        };
+        until(fresh.filter(|_| all_read(&evidence)));
+        gathered.evidence.insert(digest, evidence);
+        for (signed, Looked { standing, fresh }) in looked {
+            until(fresh);
+            gathered.standings.insert(signed, standing);
+        }
     }
     gathered
+}
+
+/// What was found about one subject.
+struct Subject {
+    evidence: Evidence,
+    fresh: Option<Duration>,
+    looked: Vec<(Digest, Looked)>,
+}
+
+impl Subject {
+    /// An entry of an index that carries its artifacts: there is nothing outside of it.
+    fn carried() -> Self {
+        Self::of(Evidence::Read { list: None, artifacts: Vec::new() }, Some(INLINE_FRESH))
+    }
+
+    fn of(evidence: Evidence, fresh: Option<Duration>) -> Self {
+        Self { evidence, fresh, looked: Vec::new() }
+    }
+}
+
+async fn look(repository: &Repository, digest: Digest, verifier: &Verifier<'_>, asked: bool) -> Option<Looked> {
+    if asked { Some(verifier.look(repository, &digest).await) } else { None }
 }
 
 /// Whether nothing is missing that another try might bring.
@@ -71,8 +107,8 @@ async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
     stream::iter(futures).buffered(AT_ONCE).collect().await
 }
 
-async fn of_subject(repository: &Repository, subject: Digest) -> (Evidence, Option<Duration>) {
-    let unread = |why| (Evidence::Unread { why }, None);
+async fn of_subject(repository: &Repository, subject: Digest, verifier: &Verifier<'_>) -> Subject {
+    let unread = |why| Subject::of(Evidence::Unread { why }, None);
     let referrers = match repository.referrers(&subject, &ARTIFACT_TYPES).await {
         Ok(referrers) => referrers,
         Err(error) => return unread(format!("referrers of {subject}: {error}")),
@@ -81,9 +117,17 @@ async fn of_subject(repository: &Repository, subject: Digest) -> (Evidence, Opti
     if manifests.len() > MAX_ARTIFACTS {
         return unread(format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len()));
     }
-    let artifacts = join_all(manifests.iter().map(|descriptor| artifact(repository, descriptor))).await;
-    let artifacts = artifacts.into_iter().flatten().collect();
-    (Evidence::Read { list: referrers.list, artifacts }, referrers.fresh)
+    let read = join_all(manifests.iter().map(|descriptor| {
+        let looked = look(repository, descriptor.digest, verifier, verifier.of_artifacts());
+        join(artifact(repository, descriptor), looked)
+    }));
+    let (mut artifacts, mut looked) = (Vec::new(), Vec::new());
+    for (artifact, signatures) in read.await {
+        let Some(artifact) = artifact else { continue };
+        looked.extend(signatures.map(|signatures| (artifact.digest, signatures)));
+        artifacts.push(artifact);
+    }
+    Subject { evidence: Evidence::Read { list: referrers.list, artifacts }, fresh: referrers.fresh, looked }
 }
 
 /// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).

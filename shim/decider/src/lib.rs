@@ -5,11 +5,14 @@
 //! ```
 //!
 //! - [`mod@gather`]: three rounds of requests at most, each sent side by side: referrers, artifact manifests, documents
+//! - [`mod@signatures`]: what was signed about one digest, in the same rounds and one more
 //!
 //! The same stage serves `bestfit explain` and, in the program beside this library, the shim: there it runs as an
 //! unprivileged process (`confine`), spoken to over a pipe (`serve`). It applies nothing and trusts nothing.
 #![forbid(unsafe_code)]
 
 pub mod gather;
+pub mod signatures;
 
 pub use gather::{Gathered, gather};
+pub use signatures::Verifier;

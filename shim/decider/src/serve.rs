@@ -12,7 +12,7 @@ use bestfit_selector::decision::{Evidence, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
 
-use bestfit_decider::{Gathered, gather};
+use bestfit_decider::{Gathered, Verifier, gather};
 
 /// The conversation ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub(crate) async fn serve(input: &mut impl Read, output: &mut impl Write) -> Res
         Err(error) => return send(output, Kind::Error, error.to_string().as_bytes()),
     };
     let repository = client.repository(&reference);
-    match answer(&client, &repository, ask, index).await {
+    match answer(&client, &repository, reference.name(), ask, index).await {
         Ok(answer) => send(output, Kind::Message, &serde_json::to_vec(&answer)?)?,
         Err(why) => send(output, Kind::Error, why.as_bytes())?,
     }
@@ -71,14 +71,27 @@ fn options(ask: &Ask) -> Options {
     }
 }
 
-async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u8>) -> Result<Answer, String> {
+async fn answer(
+    client: &Client,
+    repository: &Repository,
+    name: String,
+    ask: Ask,
+    index: Vec<u8>,
+) -> Result<Answer, String> {
     let started = Instant::now();
     let parsed = Index::parse(&index).map_err(|error| error.to_string())?;
-    let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host)).await;
-    let Gathered { evidence, fresh } = gathered.unwrap_or_else(|_| {
+    let trust = &ask.policy.trust;
+    if let Some((position, why)) = bestfit_trust::problems(trust).first() {
+        let signer = trust.accept.get(*position).map(|accept| accept.name.as_str()).unwrap_or_default();
+        return Err(format!("trust.accept[{position}] ({signer}) of this site's configuration: {why}"));
+    }
+    let verifier = Verifier { trust, name, now: ask.now };
+    let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host, &verifier)).await;
+    let Gathered { evidence, standings, fresh } = gathered.unwrap_or_else(|_| {
         let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
         let subjects = parsed.entries.iter().map(|entry| entry.digest).chain([parsed.digest]);
-        Gathered { evidence: subjects.map(|subject| (subject, unread())).collect(), fresh: None }
+        let evidence = subjects.map(|subject| (subject, unread())).collect();
+        Gathered { evidence, standings: BTreeMap::new(), fresh: None }
     });
     let gather_us = micros(started);
     let matching = Instant::now();
@@ -90,7 +103,7 @@ async fn answer(client: &Client, repository: &Repository, ask: Ask, index: Vec<u
         host: ask.host,
         default: ask.default,
         evidence,
-        standings: BTreeMap::new(),
+        standings,
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;

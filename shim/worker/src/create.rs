@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use bestfit_config::{Config, Location, Mode, PullDeadline};
+use bestfit_config::{Config, ConfigErrors, Loaded, Location, Mode, PullDeadline};
 use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
-use bestfit_selector::decision::{HostPlatform, Outcome};
+use bestfit_selector::decision::{HostPlatform, Outcome, Verdict};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::Facts;
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
 use bestfit_selector::schema::Schemas;
+use bestfit_selector::trust::TrustMode;
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -25,8 +26,8 @@ use crate::rebase;
 use crate::record::Story;
 use crate::relay::{Asked, Relay};
 use crate::request::{CreateTaskRequest, Reply};
-use crate::subject::{Leave, Subject, identify};
-use crate::swap;
+use crate::subject::{CONTAINER_TYPE, Leave, Subject, identify};
+use crate::{swap, verifiers};
 
 /// What the relay said on the command line.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub(crate) struct Call {
 const PREPARED_WITHIN: Duration = Duration::from_secs(60);
 /// How long the request may take after the start of this process; for a later one, the relay starts another.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
+/// What a refusal names as its reason.
+pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
 const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// Runs one create to its end. The answer is out long before where something goes on in the background.
@@ -50,12 +53,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     let config = match loaded {
         Ok(loaded) => loaded.config,
-        Err(errors) => {
-            // Loud, in the journal and in the default log: the configured one is not known.
-            relay.answer(&Reply::Leave).await;
-            story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
-            return story.write(&Config::default().log, Priority::Warning);
-        }
+        Err(errors) => return broken(call, relay, story, &errors).await,
     };
     let bundle = match Bundle::read(&call.bundle) {
         Ok(bundle) => bundle,
@@ -74,36 +72,55 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         }
         Mode::Observe | Mode::Select => {}
     }
-    let mut create = Create { call, config: &config, bundle: &bundle, mode, story: &mut story, deadline: None };
+    let (config, bundle) = (&config, &bundle);
+    let mut create = Create { call, config, bundle, mode, story: &mut story, deadline: None, default_fits: false };
     let (reply, priority) = match create.run(relay).await {
-        Ok(()) => (Reply::Leave, Priority::Info),
+        Ok(priority) => (Reply::Leave, priority),
         Err(End::GivenUp) => return,
-        Err(End::Leave(priority, why)) => {
-            story.leave(why);
-            (Reply::Leave, priority)
-        }
-        Err(End::Failed(why)) if config.selection.policy.on_error == Otherwise::Deny && mode == Mode::Select => {
-            story.deny(why.clone());
-            (Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")")), Priority::Warning)
-        }
-        Err(End::Failed(why)) => {
-            story.failed(why);
-            (Reply::Leave, Priority::Warning)
-        }
-        Err(End::Deny(why)) => {
-            story.deny(why.clone());
-            (Reply::Deny(format!("bestfit: {why}")), Priority::Warning)
-        }
+        Err(end) => create.ended(end),
     };
     relay.answer(&reply).await;
     story.keep_inputs(&config.state);
     story.write(&config.log, priority);
 }
 
+/// With a broken configuration nothing is swapped; a container is refused where what could be read says `require`.
+async fn broken(call: &Call, relay: &mut Relay, mut story: Story, errors: &ConfigErrors) {
+    let bundle = Bundle::read(&call.bundle);
+    let annotation = |key: &str| bundle.as_ref().ok().and_then(|bundle| bundle.annotation(key));
+    let sandbox = annotation(CONTAINER_TYPE) == Some("sandbox");
+    if !sandbox && errors.deny(&call.namespace, annotation(KUBERNETES_NAMESPACE)) {
+        let why = format!("the configuration is broken, and says {REQUIRE}: {errors}");
+        relay.answer(&Reply::Deny(format!("bestfit: {why}"))).await;
+        story.deny(why);
+    } else {
+        relay.answer(&Reply::Leave).await;
+        story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
+    }
+    // Loud, in the journal and in the default log: the configured one is not known.
+    story.write(&Config::default().log, Priority::Warning);
+}
+
+/// The configuration, as far as it is sound, and whether a container that nobody decided about is refused.
+pub(crate) fn strictness(call: &Call, loaded: Result<Loaded, ConfigErrors>) -> (Config, bool) {
+    let bundle = Bundle::read(&call.bundle);
+    let kubernetes = bundle.as_ref().ok().and_then(|bundle| bundle.annotation(KUBERNETES_NAMESPACE));
+    match loaded {
+        Ok(Loaded { config, .. }) => {
+            let selects = config.mode_for(&call.namespace, kubernetes) == Mode::Select;
+            let strict = selects && config.selection.policy.trust.mode == TrustMode::Require;
+            (config, strict)
+        }
+        Err(errors) => (Config::default(), errors.deny(&call.namespace, kubernetes)),
+    }
+}
+
 /// Why a create ended without a swap.
 pub(crate) enum End {
     /// A rule says that the container stays as it is.
     Leave(Priority, String),
+    /// The same, and the rule holds also where a trusted artifact is required.
+    Exempt(String),
     /// Something went wrong: the policy's `on_error` says what follows.
     Failed(String),
     /// The policy refuses the container.
@@ -116,7 +133,7 @@ impl From<Leave> for End {
     fn from(leave: Leave) -> Self {
         match leave {
             Leave::Rule(why) => Self::Leave(Priority::Info, why),
-            Leave::Kept(_) => Self::Leave(Priority::Info, leave.to_string()),
+            Leave::Sandbox | Leave::Started | Leave::Kept(_) => Self::Exempt(leave.to_string()),
             // Trouble between containerd and us is no reason to deny what containerd itself could start.
             Leave::Api(_) | Leave::Image(_) => Self::Leave(Priority::Warning, leave.to_string()),
         }
@@ -132,6 +149,8 @@ pub(crate) struct Create<'a> {
     pub(crate) story: &'a mut Story,
     /// When the client of the create stops waiting; known once the request is there.
     pub(crate) deadline: Option<Instant>,
+    /// Artifacts that count say that the entry that containerd chose fits: it may run whatever happens to a swap.
+    pub(crate) default_fits: bool,
 }
 
 /// What can be known before the request is there.
@@ -143,7 +162,51 @@ struct Prepared {
 }
 
 impl Create<'_> {
-    async fn run(&mut self, relay: &mut Relay) -> Result<(), End> {
+    /// Whether every failure refuses the container.
+    fn strict(&self) -> bool {
+        self.mode == Mode::Select && self.config.selection.policy.trust.mode == TrustMode::Require
+    }
+
+    /// The answer where the container stays as containerd made it, because of `why`: under `require` that needs a trusted
+    /// artifact that says so.
+    pub(crate) fn without_swap(&self, why: &str) -> Reply {
+        match self.strict() && !self.default_fits {
+            true => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
+            false => Reply::Leave,
+        }
+    }
+
+    /// What follows from the end of a create without a swap.
+    fn ended(&mut self, end: End) -> (Reply, Priority) {
+        let deny_errors = self.mode == Mode::Select && self.config.selection.policy.on_error == Otherwise::Deny;
+        let (why, reply, priority) = match end {
+            End::GivenUp => return (Reply::Leave, Priority::Info),
+            End::Exempt(why) => {
+                self.story.leave(why);
+                return (Reply::Leave, Priority::Info);
+            }
+            End::Deny(why) => (why.clone(), Reply::Deny(format!("bestfit: {why}")), Priority::Warning),
+            End::Failed(why) if deny_errors => {
+                let reply = Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")"));
+                (why, reply, Priority::Warning)
+            }
+            End::Failed(why) => (why.clone(), self.without_swap(&why), Priority::Warning),
+            End::Leave(priority, why) => match self.without_swap(&why) {
+                Reply::Leave => {
+                    self.story.leave(why);
+                    return (Reply::Leave, priority);
+                }
+                reply => (why, reply, Priority::Warning),
+            },
+        };
+        match reply {
+            Reply::Deny(_) => self.story.deny(why),
+            Reply::Leave | Reply::Mounts(_) => self.story.failed(why),
+        }
+        (reply, priority)
+    }
+
+    async fn run(&mut self, relay: &mut Relay) -> Result<Priority, End> {
         let root = HostRoot::running();
         let host = host_platform(&root);
         let targets =
@@ -174,16 +237,36 @@ impl Create<'_> {
             Some(decided) => decided,
             None => self.decided(&containerd, &subject, probed(&mut probing).await?, &host).await?,
         };
+        let default = decided.decision.default;
+        let mut entries = decided.decision.entries.iter();
+        self.default_fits = entries.any(|entry| Some(entry.digest) == default && entry.verdict == Verdict::Compatible);
+        // What counts under `warn` although nobody trusted signed it is to be seen.
+        let unsigned = decided.decision.inputs.standings.values().any(|standing| standing.signer().is_none());
+        let loud = unsigned && self.config.selection.policy.trust.mode == TrustMode::Warn;
+        let priority = if loud { Priority::Warning } else { Priority::Info };
         match decided.decision.outcome {
-            Outcome::Default => Ok(()),
-            Outcome::Deny if observing => Ok(()),
-            Outcome::Deny => Err(End::Deny(decided.decision.why)),
+            Outcome::Default => {}
+            Outcome::Deny if observing => {}
+            Outcome::Deny => return Err(End::Deny(decided.decision.why)),
             Outcome::Swap if observing => {
                 self.story.applied(Applied::Observed, decided.decision.preferred.first().copied());
-                Ok(())
             }
-            Outcome::Swap => swap::swap(self, relay, &containerd, &subject, decided).await,
+            Outcome::Swap => {
+                self.ask_verifiers(&subject).await?;
+                swap::swap(self, relay, &containerd, &subject, decided).await?;
+            }
         }
+        Ok(priority)
+    }
+
+    /// Asks the programs that containerd asks about images, where the site names them.
+    async fn ask_verifiers(&mut self, subject: &Subject) -> Result<(), End> {
+        let Some(dir) = &self.config.trust.image_verifiers else { return Ok(()) };
+        let started = Instant::now();
+        let target = verifiers::Target::of(subject);
+        let answer = verifiers::ask(dir, &target, self.within(verifiers::WITHIN)).await;
+        self.story.timing("verifiers", started.elapsed());
+        answer.map_err(|why| End::Leave(Priority::Warning, format!("nothing is swapped: {why}")))
     }
 
     /// Prepares while the request is on its way, with no more time than the request leaves; says how long there was nothing to
@@ -234,10 +317,11 @@ impl Create<'_> {
         match rebase::undo_for(&self.config.state, self.call).await {
             Ok(None) => None,
             Ok(Some(mounts)) => {
-                if relay.answer(&Reply::Mounts(mounts)).await {
+                let why = "a worker died while it re-based this container before; the default entry is back";
+                let denied = matches!(self.without_swap(why), Reply::Deny(_));
+                if !denied && relay.answer(&Reply::Mounts(mounts)).await {
                     relay.accepted().await;
                 }
-                let why = "a worker died while it re-based this container before; the default entry is back";
                 Some(End::Leave(Priority::Warning, why.to_owned()))
             }
             Err(error) => Some(End::Deny(format!("a worker died, and the container cannot be put back: {error}"))),

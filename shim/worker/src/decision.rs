@@ -49,12 +49,12 @@ impl Create<'_> {
         let program = decider::program();
         let remembered = Remembered::of(&self.config.state, &ask, &subject.index_digest, &program)
             .map_err(|error| End::Failed(format!("{}: {error}", program.display())))?;
-        if let Some(decided) = self.recalled(containerd, subject, &remembered, started).await {
+        if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             self.story.asked = Some(ask);
             return Ok(decided);
         }
         let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
-        if let Some(decided) = self.recalled(containerd, subject, &remembered, started).await {
+        if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             self.story.asked = Some(ask);
             return Ok(decided);
         }
@@ -75,11 +75,12 @@ impl Create<'_> {
         &mut self,
         containerd: &Containerd,
         subject: &Subject,
+        ask: &Ask,
         remembered: &Remembered,
         started: Instant,
     ) -> Option<Decided> {
         let answer = remembered.recall(unix_now())?;
-        check(subject, &answer.decision).ok()?;
+        check(subject, ask, &answer.decision).ok()?;
         let content = match self.here(containerd, subject, &answer.decision).await {
             Some(ready) => Content::Here(Box::new(ready)),
             None if answer.decision.outcome == Outcome::Swap && self.mode == Mode::Select => return None,
@@ -114,7 +115,7 @@ impl Create<'_> {
             }
         };
         self.story.answered(&answer, started.elapsed());
-        check(subject, &answer.decision).map_err(End::Failed)?;
+        check(subject, ask, &answer.decision).map_err(End::Failed)?;
         if let Err(error) = remembered.keep(&answer, ask.now) {
             log::say(&format!("{}: {error}", self.config.state.display()), Priority::Warning, None);
         }
@@ -165,9 +166,12 @@ impl Create<'_> {
     }
 }
 
-/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, and the default
-/// must be the one that was proven.
-fn check(subject: &Subject, decision: &Decision) -> Result<(), String> {
+/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, the default must be
+/// the one that was proven, and the policy the one in force.
+fn check(subject: &Subject, ask: &Ask, decision: &Decision) -> Result<(), String> {
+    if serde_json::to_vec(&ask.policy).map_or(true, |policy| !decision.inputs.policy.matches(&policy)) {
+        return Err("the decider answered under another policy".to_owned());
+    }
     for digest in &decision.preferred {
         let mut candidates = candidates(&subject.index, &decision.inputs.host);
         if !candidates.any(|(entry, _)| entry.digest == *digest) || *digest == subject.default.digest {

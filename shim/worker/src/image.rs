@@ -79,6 +79,8 @@ pub(crate) struct ProcessConfig {
     pub(crate) volumes: BTreeMap<String, serde_json::Value>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub(crate) stop_signal: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The `rootfs` object.

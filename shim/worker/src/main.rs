@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bounds;
 mod bundle;
 mod containerd;
 mod content;
@@ -34,11 +35,12 @@ mod request;
 mod subject;
 mod swap;
 mod users;
+mod verifiers;
 
 use std::process::ExitCode;
 
 use arguments::Command;
-use bestfit_config::{Config, Location};
+use bestfit_config::Location;
 use create::Call;
 use relay::Relay;
 use request::Reply;
@@ -87,9 +89,10 @@ async fn create(call: &Call) -> ExitCode {
 /// For the relay of a worker that died: puts the default back, and tells its mounts.
 async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
-    let config = loaded.map_or_else(|_| Config::default(), |loaded| loaded.config);
+    let (config, strict) = create::strictness(call, loaded);
     rebase::release_leases(call).await;
     let reply = match rebase::undo_for(&config.state, call).await {
+        Ok(_) if strict => Reply::Deny(format!("bestfit: the worker of this container died ({})", create::REQUIRE)),
         Ok(Some(mounts)) => Reply::Mounts(mounts),
         Ok(None) => Reply::Leave,
         Err(error) => Reply::Deny(format!("bestfit: a worker died, and the container cannot be put back: {error}")),

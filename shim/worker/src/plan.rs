@@ -21,13 +21,20 @@ const INTERPRETED: &[&str] = &[
     "CUDA_COMPAT_*",
     // Without NVIDIA_REQUIRE_CUDA it marks a legacy image, which gets all GPUs.
     "CUDA_VERSION",
+    "HABANA_*",
+    "ASCEND_*",
     "LD_PRELOAD",
     "LD_AUDIT",
     "GLIBC_TUNABLES",
     "GCONV_PATH",
     "_LIBCONTAINER_*",
+    // runc's own init, a Go program, still runs when it takes the process's environment over.
+    "GODEBUG",
     "GOTRACEBACK",
 ];
+
+/// Labels of images that containerd, its clients and runtimes act upon: the container has those of the default entry.
+const INTERPRETED_LABELS: &[&str] = &["io.containerd.*", "io.kubernetes.*", "nerdctl/*", "com.nvidia.*", "run.oci.*"];
 
 /// What the user asked for, where it is known apart from the image (CRI's `ContainerConfig`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,8 +86,16 @@ fn refuse_what_reaches_further(default: &ProcessConfig, candidate: &ProcessConfi
     if signal(&default.stop_signal) != signal(&candidate.stop_signal) {
         return refuse(format!("stop signal {:?} instead of {:?}", candidate.stop_signal, default.stop_signal));
     }
+    let labels = default.labels.keys().chain(candidate.labels.keys());
+    for name in labels.filter(|name| INTERPRETED_LABELS.iter().any(|pattern| covers(pattern, name))) {
+        let (was, would_be) = (default.labels.get(name), candidate.labels.get(name));
+        if was != would_be {
+            let (was, would_be) = (shown(was.map(String::as_str)), shown(would_be.map(String::as_str)));
+            return refuse(format!("label {name}, which runtimes interpret: {would_be} instead of {was}"));
+        }
+    }
     let names = default.env.iter().chain(&candidate.env).map(|entry| name_of(entry));
-    for name in names.filter(|name| INTERPRETED.iter().any(|pattern| covers(pattern, name))) {
+    for name in names.filter(|name| interpreted(name)) {
         let (was, would_be) = (lookup(&default.env, name), lookup(&candidate.env, name));
         if was != would_be {
             return refuse(format!(
@@ -91,6 +106,11 @@ fn refuse_what_reaches_further(default: &ProcessConfig, candidate: &ProcessConfi
         }
     }
     Ok(())
+}
+
+/// Whether somebody besides the container's own program acts upon a variable.
+pub(crate) fn interpreted(name: &str) -> bool {
+    INTERPRETED.iter().any(|pattern| covers(pattern, name))
 }
 
 /// `SIGTERM`, `TERM` and `15` are the same; an image without one gets SIGTERM.
@@ -201,7 +221,7 @@ fn cwd(
     }
 }
 
-fn name_of(entry: &str) -> &str {
+pub(crate) fn name_of(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 

@@ -27,7 +27,8 @@ pub(crate) const INDEX_LABEL: &str = "io.bestfit/index";
 /// The label on a snapshot that names the entry that containerd had chosen.
 pub(crate) const DEFAULT_LABEL: &str = "io.bestfit/default";
 
-const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+/// The annotation that says what CRI made a container for.
+pub(crate) const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 const IMAGE_NAME: &str = "io.kubernetes.cri.image-name";
 /// Where CRI keeps its own view of a container (containerd, `pkg/cri/store/container`).
 const CRI_METADATA: &str = "io.cri-containerd.container.metadata";
@@ -43,6 +44,8 @@ pub(crate) struct Subject {
     pub(crate) reference: String,
     pub(crate) index_digest: Digest,
     pub(crate) index_bytes: Vec<u8>,
+    /// The index's media type, as containerd files it.
+    pub(crate) index_type: String,
     pub(crate) index: Index,
     /// The entry that containerd chose, and its image config.
     pub(crate) default: Entry,
@@ -58,6 +61,12 @@ pub(crate) enum Leave {
     /// A rule says so; nothing is wrong.
     #[error("{0}")]
     Rule(String),
+    /// It holds a pod's namespaces, and runs nobody's image.
+    #[error("a sandbox (pause) container")]
+    Sandbox,
+    /// It ran before.
+    #[error("the snapshot has been written to: what was written stays")]
+    Started,
     /// An earlier start chose already.
     #[error("the choice of an earlier start is kept: {0}")]
     Kept(String),
@@ -81,7 +90,7 @@ pub(crate) async fn identify(
     host: &HostPlatform,
 ) -> Result<Subject, Leave> {
     match bundle.annotation(CONTAINER_TYPE) {
-        Some("sandbox") => return rule("a sandbox (pause) container"),
+        Some("sandbox") => return Err(Leave::Sandbox),
         Some("container") | None => {}
         Some(other) => return rule(format!("a container of CRI type {other:?}")),
     }
@@ -90,7 +99,9 @@ pub(crate) async fn identify(
     }
     let container = containerd.container(id).await?;
     let (snapshot, mounts, image) = pristine_snapshot(containerd, &container).await?;
-    let (image, index_digest) = unambiguous_index(containerd, &container, image?, bundle).await?;
+    let image = image?;
+    let index_type = image.target.as_ref().map(|target| target.media_type.clone()).unwrap_or_default();
+    let (image, index_digest) = unambiguous_index(containerd, &container, image, bundle).await?;
     let index_bytes = containerd.document(&index_digest).await?;
     let index = match Index::parse(&index_bytes) {
         Ok(index) => index,
@@ -130,6 +141,7 @@ pub(crate) async fn identify(
         reference: image,
         index_digest,
         index_bytes,
+        index_type,
         index,
         default,
         default_config_digest,
@@ -196,7 +208,7 @@ async fn pristine_snapshot(
         return rule(why);
     }
     if inodes? > 1 {
-        return rule("the snapshot has been written to: what was written stays");
+        return Err(Leave::Started);
     }
     Ok((snapshot, mounts, image))
 }

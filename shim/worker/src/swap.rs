@@ -11,6 +11,7 @@ use containerd_client::types::Mount;
 use prost_types::Any;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::containerd::{ApiError, Containerd};
 use crate::content::{BringError, Bringer, Described, Writing};
 use crate::create::{Create, End};
@@ -100,6 +101,7 @@ async fn bring(
             format!("another worker was still bringing the content in after {within:?}"),
         ));
     };
+    let late = create.without_swap(&format!("the content did not come within {within:?}"));
     let mut bringer = Bringer { containerd: leased, writing: Some(Writing { decider, worker }) };
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
@@ -112,8 +114,8 @@ async fn bring(
         match found {
             Ok(ready) => ready?,
             Err(_) => {
-                // The default runs now; the next create finds the content.
-                relay.answer(&Reply::Leave).await;
+                // The default runs now, if it may; the next create finds the content.
+                relay.answer(&late).await;
                 let _ = tokio::time::timeout(LEASE, find).await;
                 return Err(End::Leave(
                     Priority::Warning,
@@ -246,8 +248,9 @@ async fn apply(
         }
         Ok(Some(mounts)) => {
             journal.close(state);
-            // The default snapshot is back, in a new directory.
-            if relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
+            // The default snapshot is back, in a new directory; whether it may run is for the policy.
+            let denied = matches!(create.without_swap(&failure), Reply::Deny(_));
+            if !denied && relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
                 relay.accepted().await;
             }
             Err(End::Failed(format!("{failure}; the default entry is back")))
@@ -298,7 +301,9 @@ fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, lease: String)
 
 /// A runtime spec with another process; everything else keeps its bytes' meaning and order.
 fn rewritten(spec: &[u8], process: &Process) -> Result<Vec<u8>, String> {
-    let mut value: Value = serde_json::from_slice(spec).map_err(|error| format!("the runtime spec: {error}"))?;
+    let original: Value = serde_json::from_slice(spec).map_err(|error| format!("the runtime spec: {error}"))?;
+    let mut value = original.clone();
     process.write_into(&mut value);
+    bounds::hold(&original, &value)?;
     serde_json::to_vec(&value).map_err(|error| error.to_string())
 }

@@ -1,0 +1,127 @@
+//! Owns looking for the signatures about one digest, and holding them against the site's list. Three rounds of requests: lists
+//! and tags, manifests, blobs; what could not be read is never "not signed".
+
+use std::time::Duration;
+
+use bestfit_registry::{Descriptor, Error, Referrers, Repository};
+use bestfit_selector::digest::Digest;
+use bestfit_selector::json::plain;
+use bestfit_selector::trust::{ImageSigned, Standing, Trust, TrustMode};
+use bestfit_trust::{ARTIFACT_TYPES, Candidate, MAX_BLOB, MAX_SIGNATURES, judge, wanted};
+use futures_util::future::{join, join_all};
+
+/// The longest reason that is kept, in characters.
+const MAX_WHY: usize = 300;
+
+/// Who checks signatures in one repository.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    /// What the site asks for.
+    pub trust: &'a Trust,
+    /// `host/repository`, which scopes are held against.
+    pub name: String,
+    /// Seconds since 1970 UTC.
+    pub now: i64,
+}
+
+/// What came of looking for signatures about one digest.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) standing: Standing,
+    /// How long the same look has the same outcome; none where something could not be read.
+    pub(crate) fresh: Option<Duration>,
+}
+
+impl Verifier<'_> {
+    /// Whether signatures about artifacts are looked at.
+    pub(crate) fn of_artifacts(&self) -> bool {
+        self.trust.mode != TrustMode::Off
+    }
+
+    /// Whether signatures about the index are looked at; `carries` says that artifacts lie in it.
+    pub(crate) fn of_index(&self, carries: bool) -> bool {
+        self.trust.image != ImageSigned::Off || (carries && self.of_artifacts())
+    }
+
+    /// Whether signatures about entries are looked at.
+    pub(crate) fn of_entries(&self) -> bool {
+        self.trust.image == ImageSigned::IndexOrEntry
+    }
+
+    /// Looks for signatures about `subject`.
+    pub(crate) async fn look(&self, repository: &Repository, subject: &Digest) -> Looked {
+        if self.trust.accept.is_empty() {
+            let standing = Standing::Untrusted { why: vec!["this site trusts nobody".to_owned()] };
+            return Looked { standing, fresh: Some(Duration::MAX) };
+        }
+        let mut lists = Lists { found: Vec::new(), failed: Vec::new(), fresh: Some(Duration::MAX) };
+        let listed = repository.referrers(subject, &ARTIFACT_TYPES);
+        let (listed, tagged) = join(listed, repository.signatures_by_tag(subject)).await;
+        lists.take(listed);
+        lists.take(tagged);
+        if lists.found.len() > MAX_SIGNATURES {
+            let number = lists.found.len();
+            lists.failed.push(format!("{number} signatures about {subject}, at most {MAX_SIGNATURES} are looked at"));
+            lists.found.clear();
+        }
+        let opened = join_all(lists.found.iter().map(|digest| candidate(repository, digest))).await;
+        let mut candidates = Vec::new();
+        for opened in opened {
+            match opened {
+                Ok(candidate) => candidates.extend(candidate),
+                Err(why) => lists.failed.push(why),
+            }
+        }
+        let unread = candidates.iter().any(|candidate| candidate.blobs.values().any(Result::is_err));
+        let fresh = lists.fresh.filter(|_| lists.failed.is_empty() && !unread);
+        let standing = match judge(self.trust, subject, &self.name, &candidates, self.now) {
+            Standing::Untrusted { .. } if !lists.failed.is_empty() => {
+                Standing::Unknown { why: plain(&lists.failed.join("; "), MAX_WHY) }
+            }
+            standing => standing,
+        };
+        Looked { standing, fresh }
+    }
+}
+
+/// What lists and tags lead to.
+struct Lists {
+    found: Vec<Digest>,
+    failed: Vec<String>,
+    fresh: Option<Duration>,
+}
+
+impl Lists {
+    fn take(&mut self, list: Result<Referrers, Error>) {
+        match list {
+            Ok(referrers) => {
+                self.fresh = self.fresh.zip(referrers.fresh).map(|(one, other)| one.min(other));
+                for Descriptor { digest, .. } in referrers.manifests {
+                    if !self.found.contains(&digest) {
+                        self.found.push(digest);
+                    }
+                }
+            }
+            Err(error) => {
+                self.fresh = None;
+                self.failed.push(error.to_string());
+            }
+        }
+    }
+}
+
+/// Opens one manifest; none where it turns out to hold no signature.
+async fn candidate(repository: &Repository, digest: &Digest) -> Result<Option<Candidate>, String> {
+    let manifest = repository.manifest(digest).await.map_err(|error| error.to_string())?;
+    let Some(wanted) = wanted(&manifest) else { return Ok(None) };
+    let blobs = wanted.blobs.iter().take(MAX_SIGNATURES);
+    let blobs = join_all(blobs.map(|(digest, size)| async { (*digest, blob(repository, digest, *size).await) })).await;
+    Ok(Some(Candidate { digest: *digest, manifest, blobs: blobs.into_iter().collect() }))
+}
+
+async fn blob(repository: &Repository, digest: &Digest, size: u64) -> Result<Vec<u8>, String> {
+    if size > MAX_BLOB {
+        return Err(format!("said to have {size} bytes, at most {MAX_BLOB} are read"));
+    }
+    repository.blob(digest, MAX_BLOB).await.map_err(|error| error.to_string())
+}

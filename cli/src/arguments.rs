@@ -26,6 +26,13 @@ pub(crate) enum Command {
     /// Say whether an image fits: exit code 0 if it does, 1 if it does not, 2 if that cannot be told.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
+    /// Say which artifacts about an image somebody signed whom this site trusts: exit code 0 if all are, 1 if one is not or there
+    /// is none, 2 if that cannot be told.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Try a change of the configuration before it is rolled out.
+    #[command(after_help = POLICY_EXAMPLES, subcommand)]
+    Policy(Policy),
     /// List the containers of this node, and what was chosen for each.
     #[command(after_help = PS_EXAMPLES)]
     Ps(Ps),
@@ -153,6 +160,41 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The image: a registry reference, or oci:DIR or oci:DIR:TAG for an OCI layout on disk.
+    #[arg(value_name = "REF")]
+    pub(crate) reference: String,
+    /// Use the configuration of this profile.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Say what another configuration would decide about images on this host, and what the one in force decides: exit code 0
+    /// if nothing changes, 1 if something does.
+    Test(PolicyTest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTest {
+    /// The other main file; conf.d and profiles beside it are read as well.
+    #[arg(value_name = "POLICY")]
+    pub(crate) file: PathBuf,
+    /// The images.
+    #[arg(value_name = "REF", required = true)]
+    pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) host: AskedHost,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Ps {
     /// containerd's socket, instead of CONTAINERD_ADDRESS or /run/containerd/containerd.sock.
     #[arg(long, value_name = "SOCKET")]
@@ -238,6 +280,16 @@ Examples:
   bestfit check ghcr.io/owner/app:v1 && echo fits
   bestfit check oci:./layout --facts node7.json --json
   bestfit check ghcr.io/owner/app:v1 --check org.supercontainers/mpi.implementation";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  bestfit verify registry.example/hpc/app:v1
+  bestfit verify oci:./layout:v1 --profile signed --json";
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  bestfit policy test ./new.toml registry.example/hpc/app:v1 registry.example/hpc/tool:v2
+  bestfit policy test ./new.toml oci:./layout:v1 --facts node7.json --json";
 
 const PS_EXAMPLES: &str = "\
 Examples:

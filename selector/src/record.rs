@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Answer, Decision, EntryReport, Outcome, Verdict};
 use crate::digest::Digest;
 use crate::json;
+use crate::trust::Standing;
 
 /// The name and version of the record's schema.
 pub const SCHEMA: &str = "io.bestfit.decision.v1";
@@ -115,7 +116,11 @@ pub fn render_table(decision: &Decision) -> String {
         for reason in &entry.reasons {
             let _ = writeln!(text, "  {:<7} {}", answer(reason.answer), json::plain(&reason.text, 1000));
         }
+        for artifact in &entry.artifacts {
+            text.push_str(&signed(decision, &format!("artifact {}", artifact.short()), artifact));
+        }
     }
+    text.push_str(&signed(decision, &format!("\nindex {}", decision.inputs.index.short()), &decision.inputs.index));
     let outcome = match decision.outcome {
         Outcome::Swap => "swap",
         Outcome::Default => "default",
@@ -129,6 +134,15 @@ pub fn render_table(decision: &Decision) -> String {
         let _ = writeln!(text, "note: {}", json::plain(note, 1000));
     }
     text
+}
+
+/// Who signed it, where that was looked for and somebody trusted did; notes tell of the others.
+fn signed(decision: &Decision, what: &str, digest: &Digest) -> String {
+    let signer = decision.inputs.standings.get(digest).and_then(Standing::signer);
+    signer.map_or_else(String::new, |signer| {
+        let (start, what) = what.strip_prefix('\n').map_or(("  ", what), |what| ("\n", what));
+        format!("{start}signed  {what} by {:?}, rank {}\n", json::plain(&signer.name, 200), signer.rank)
+    })
 }
 
 fn table(decision: &Decision) -> String {

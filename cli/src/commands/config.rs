@@ -27,7 +27,9 @@ fn location(place: &ConfigPlace) -> Result<Location, Failure> {
 
 fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
     let location = location(place)?;
-    let outcome = load(&location).and_then(|loaded| hooks(&loaded).map(|()| loaded));
+    let sound =
+        |loaded: Loaded| ConfigErrors::unless_empty(hooks(&loaded).chain(signers(&loaded)).collect()).map(|()| loaded);
+    let outcome = load(&location).and_then(sound);
     if place.json {
         print_json(&report(&outcome))?;
         return Ok(if outcome.is_ok() { Exit::Done } else { Exit::Config });
@@ -43,20 +45,32 @@ fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
 }
 
 /// Programs that will not be run because others could change them.
-fn hooks(loaded: &Loaded) -> Result<(), ConfigErrors> {
-    let refused = loaded.config.hooks.iter().filter_map(|(group, hook)| {
+fn hooks(loaded: &Loaded) -> impl Iterator<Item = Problem> {
+    loaded.config.hooks.iter().filter_map(|(group, hook)| {
         let name = format!("hooks.{}.command", toml::Value::String(group.clone()));
-        let origin = loaded.origins.get(&name);
-        Some(Problem {
-            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-            position: origin.map(|origin| (origin.line, 1)),
-            message: format!("{name}: {}", check_hook(&hook.command).err()?),
-            hint: Some(
-                "the program and all directories above it must be root's, and writable by nobody else".to_owned(),
-            ),
-        })
-    });
-    ConfigErrors::unless_empty(refused.collect())
+        let why = check_hook(&hook.command).err()?;
+        let hint = "the program and all directories above it must be root's, and writable by nobody else";
+        Some(problem(loaded, &name, &why, Some(hint)))
+    })
+}
+
+/// Keys and roots that nothing can be verified with.
+fn signers(loaded: &Loaded) -> impl Iterator<Item = Problem> {
+    let problems = bestfit_trust::problems(&loaded.config.selection.policy.trust).into_iter();
+    problems.map(|(position, why)| {
+        let signer = loaded.config.trust.accept.get(position).map(|accept| accept.name.as_str()).unwrap_or_default();
+        problem(loaded, "trust.accept", &format!("entry {position}, {signer:?}: {why}"), None)
+    })
+}
+
+fn problem(loaded: &Loaded, name: &str, why: &str, hint: Option<&str>) -> Problem {
+    let origin = loaded.origins.get(name);
+    Problem {
+        file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+        position: origin.map(|origin| (origin.line, 1)),
+        message: format!("{name}: {why}"),
+        hint: hint.map(str::to_owned),
+    }
 }
 
 fn report(outcome: &Result<Loaded, ConfigErrors>) -> serde_json::Value {

@@ -4,8 +4,10 @@ mod check;
 mod config;
 mod explain;
 mod host;
+mod policy;
 mod ps;
 mod schema;
+mod verify;
 
 use crate::arguments::Command;
 use crate::failure::{Exit, Failure};
@@ -17,6 +19,8 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Host(arguments) => host::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Policy(command) => policy::run(&command),
         Command::Ps(arguments) => ps::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Schema(command) => schema::run(&command),

@@ -30,6 +30,10 @@ pub(crate) async fn decide_on(
 ) -> Result<Decided, Failure> {
     let parsed = image::parse(reference, &index)?;
     let started = Instant::now();
+    if let Some((position, why)) = bestfit_trust::problems(&config.selection.policy.trust).first() {
+        return Err(Failure::new(Exit::Config, format!("trust.accept[{position}]: {}", plain(why)))
+            .hint("`bestfit config check` says where it stands"));
+    }
     let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
     let Gathered { evidence, standings, .. } = gather(repository, &parsed, &host.platform, &verifier).await;
     let gathered = Instant::now();
@@ -54,7 +58,7 @@ pub(crate) fn decided(inputs: &Inputs, what: &impl std::fmt::Display) -> Result<
 }
 
 /// Seconds since 1970 UTC.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

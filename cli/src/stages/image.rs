@@ -38,6 +38,15 @@ pub(crate) fn configuration(profile: Option<&str>) -> Result<Loaded, Failure> {
     load(&Location::from_env(profile.map(str::to_owned))).map_err(Failure::from)
 }
 
+/// The configuration of a file that a user names, which has to be there.
+pub(crate) fn configuration_of(location: &Location) -> Result<Loaded, Failure> {
+    // Elsewhere a missing file means the defaults; who names one wants that one.
+    if let Err(error) = std::fs::symlink_metadata(&location.file) {
+        return Err(Failure::io(location.file.display(), &error));
+    }
+    load(location).map_err(Failure::from)
+}
+
 /// A reference that is one.
 pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
     Reference::parse(text).map_err(|error| Failure::new(Exit::Data, plain(&error.to_string())))

@@ -29,12 +29,14 @@ pub const MAX_LAYERS: usize = 16;
 const AT_ONCE: usize = 65;
 
 /// What was found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gathered {
     /// By subject.
     pub evidence: BTreeMap<Digest, Evidence>,
     /// What came of looking for signatures, by what they are about.
     pub standings: BTreeMap<Digest, Standing>,
+    /// The manifests that hold those signatures, by what they are about.
+    pub signatures: BTreeMap<Digest, Vec<Digest>>,
     /// How long the same question has the same answer; none where something could not be read.
     pub fresh: Option<Duration>,
 }
@@ -58,16 +60,16 @@ pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform,
         (digest, subject)
     }))
     .await;
-    let (evidence, standings) = (BTreeMap::new(), BTreeMap::new());
-    let mut gathered = Gathered { evidence, standings, fresh: Some(Duration::MAX) };
+    let mut gathered = Gathered { fresh: Some(Duration::MAX), ..Gathered::default() };
     for (digest, Subject { evidence, fresh, looked }) in found {
         let mut until = |fresh: Option<Duration>| {
             gathered.fresh = gathered.fresh.zip(fresh).map(|(one, other)| one.min(other));
         };
         until(fresh.filter(|_| all_read(&evidence)));
         gathered.evidence.insert(digest, evidence);
-        for (signed, Looked { standing, fresh }) in looked {
+        for (signed, Looked { standing, signatures, fresh }) in looked {
             until(fresh);
+            gathered.signatures.insert(signed, signatures);
             gathered.standings.insert(signed, standing);
         }
     }

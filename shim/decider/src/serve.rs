@@ -87,11 +87,11 @@ async fn answer(
     }
     let verifier = Verifier { trust, name, now: ask.now };
     let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host, &verifier)).await;
-    let Gathered { evidence, standings, fresh } = gathered.unwrap_or_else(|_| {
+    let Gathered { evidence, standings, fresh, .. } = gathered.unwrap_or_else(|_| {
         let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
         let subjects = parsed.entries.iter().map(|entry| entry.digest).chain([parsed.digest]);
         let evidence = subjects.map(|subject| (subject, unread())).collect();
-        Gathered { evidence, standings: BTreeMap::new(), fresh: None }
+        Gathered { evidence, ..Gathered::default() }
     });
     let gather_us = micros(started);
     let matching = Instant::now();

@@ -28,6 +28,8 @@ pub struct Verifier<'a> {
 #[derive(Debug)]
 pub(crate) struct Looked {
     pub(crate) standing: Standing,
+    /// The manifests that hold them.
+    pub(crate) signatures: Vec<Digest>,
     /// How long the same look has the same outcome; none where something could not be read.
     pub(crate) fresh: Option<Duration>,
 }
@@ -52,7 +54,7 @@ impl Verifier<'_> {
     pub(crate) async fn look(&self, repository: &Repository, subject: &Digest) -> Looked {
         if self.trust.accept.is_empty() {
             let standing = Standing::Untrusted { why: vec!["this site trusts nobody".to_owned()] };
-            return Looked { standing, fresh: Some(Duration::MAX) };
+            return Looked { standing, signatures: Vec::new(), fresh: Some(Duration::MAX) };
         }
         let mut lists = Lists { found: Vec::new(), failed: Vec::new(), fresh: Some(Duration::MAX) };
         let listed = repository.referrers(subject, &ARTIFACT_TYPES);
@@ -80,7 +82,8 @@ impl Verifier<'_> {
             }
             standing => standing,
         };
-        Looked { standing, fresh }
+        let signatures = candidates.into_iter().map(|candidate| candidate.digest).collect();
+        Looked { standing, signatures, fresh }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Owns the conversation with the worker: one question, one answer, then content until the pipe closes.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Instant;

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use bestfit_config::{Config, ConfigErrors, Loaded, Location, Mode, PullDeadline};
+use bestfit_config::{Config, Location, Mode, PullDeadline};
 use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
 use bestfit_selector::decision::{HostPlatform, Outcome, Verdict};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::Facts;
-use bestfit_selector::policy::Otherwise;
 use bestfit_selector::record::Applied;
 use bestfit_selector::schema::Schemas;
 use bestfit_selector::trust::TrustMode;
@@ -21,12 +20,13 @@ use tokio::task::JoinHandle;
 use crate::bundle::Bundle;
 use crate::containerd::Containerd;
 use crate::decision::Decided;
+use crate::ending::{End, broken};
 use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
 use crate::relay::{Asked, Relay};
 use crate::request::{CreateTaskRequest, Reply};
-use crate::subject::{CONTAINER_TYPE, Leave, Subject, identify};
+use crate::subject::{Subject, identify};
 use crate::{swap, verifiers};
 
 /// What the relay said on the command line.
@@ -43,9 +43,8 @@ pub(crate) struct Call {
 const PREPARED_WITHIN: Duration = Duration::from_secs(60);
 /// How long the request may take after the start of this process; for a later one, the relay starts another.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
-/// What a refusal names as its reason.
-pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
-const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
+/// The annotation that names a pod's namespace.
+pub(crate) const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
 /// Runs one create to its end. The answer is out long before where something goes on in the background.
 pub(crate) async fn create(call: &Call, relay: &mut Relay) {
@@ -84,62 +83,6 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     story.write(&config.log, priority);
 }
 
-/// With a broken configuration nothing is swapped; a container is refused where what could be read says `require`.
-async fn broken(call: &Call, relay: &mut Relay, mut story: Story, errors: &ConfigErrors) {
-    let bundle = Bundle::read(&call.bundle);
-    let annotation = |key: &str| bundle.as_ref().ok().and_then(|bundle| bundle.annotation(key));
-    let sandbox = annotation(CONTAINER_TYPE) == Some("sandbox");
-    if !sandbox && errors.deny(&call.namespace, annotation(KUBERNETES_NAMESPACE)) {
-        let why = format!("the configuration is broken, and says {REQUIRE}: {errors}");
-        relay.answer(&Reply::Deny(format!("bestfit: {why}"))).await;
-        story.deny(why);
-    } else {
-        relay.answer(&Reply::Leave).await;
-        story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
-    }
-    // Loud, in the journal and in the default log: the configured one is not known.
-    story.write(&Config::default().log, Priority::Warning);
-}
-
-/// The configuration, as far as it is sound, and whether a container that nobody decided about is refused.
-pub(crate) fn strictness(call: &Call, loaded: Result<Loaded, ConfigErrors>) -> (Config, bool) {
-    let bundle = Bundle::read(&call.bundle);
-    let kubernetes = bundle.as_ref().ok().and_then(|bundle| bundle.annotation(KUBERNETES_NAMESPACE));
-    match loaded {
-        Ok(Loaded { config, .. }) => {
-            let selects = config.mode_for(&call.namespace, kubernetes) == Mode::Select;
-            let strict = selects && config.selection.policy.trust.mode == TrustMode::Require;
-            (config, strict)
-        }
-        Err(errors) => (Config::default(), errors.deny(&call.namespace, kubernetes)),
-    }
-}
-
-/// Why a create ended without a swap.
-pub(crate) enum End {
-    /// A rule says that the container stays as it is.
-    Leave(Priority, String),
-    /// The same, and the rule holds also where a trusted artifact is required.
-    Exempt(String),
-    /// Something went wrong: the policy's `on_error` says what follows.
-    Failed(String),
-    /// The policy refuses the container.
-    Deny(String),
-    /// The relay hung up before there was a Create.
-    GivenUp,
-}
-
-impl From<Leave> for End {
-    fn from(leave: Leave) -> Self {
-        match leave {
-            Leave::Rule(why) => Self::Leave(Priority::Info, why),
-            Leave::Sandbox | Leave::Started | Leave::Kept(_) => Self::Exempt(leave.to_string()),
-            // Trouble between containerd and us is no reason to deny what containerd itself could start.
-            Leave::Api(_) | Leave::Image(_) => Self::Leave(Priority::Warning, leave.to_string()),
-        }
-    }
-}
-
 /// One create on its way.
 pub(crate) struct Create<'a> {
     pub(crate) call: &'a Call,
@@ -162,50 +105,6 @@ struct Prepared {
 }
 
 impl Create<'_> {
-    /// Whether every failure refuses the container.
-    fn strict(&self) -> bool {
-        self.mode == Mode::Select && self.config.selection.policy.trust.mode == TrustMode::Require
-    }
-
-    /// The answer where the container stays as containerd made it, because of `why`: under `require` that needs a trusted
-    /// artifact that says so.
-    pub(crate) fn without_swap(&self, why: &str) -> Reply {
-        match self.strict() && !self.default_fits {
-            true => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
-            false => Reply::Leave,
-        }
-    }
-
-    /// What follows from the end of a create without a swap.
-    fn ended(&mut self, end: End) -> (Reply, Priority) {
-        let deny_errors = self.mode == Mode::Select && self.config.selection.policy.on_error == Otherwise::Deny;
-        let (why, reply, priority) = match end {
-            End::GivenUp => return (Reply::Leave, Priority::Info),
-            End::Exempt(why) => {
-                self.story.leave(why);
-                return (Reply::Leave, Priority::Info);
-            }
-            End::Deny(why) => (why.clone(), Reply::Deny(format!("bestfit: {why}")), Priority::Warning),
-            End::Failed(why) if deny_errors => {
-                let reply = Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")"));
-                (why, reply, Priority::Warning)
-            }
-            End::Failed(why) => (why.clone(), self.without_swap(&why), Priority::Warning),
-            End::Leave(priority, why) => match self.without_swap(&why) {
-                Reply::Leave => {
-                    self.story.leave(why);
-                    return (Reply::Leave, priority);
-                }
-                reply => (why, reply, Priority::Warning),
-            },
-        };
-        match reply {
-            Reply::Deny(_) => self.story.deny(why),
-            Reply::Leave | Reply::Mounts(_) => self.story.failed(why),
-        }
-        (reply, priority)
-    }
-
     async fn run(&mut self, relay: &mut Relay) -> Result<Priority, End> {
         let root = HostRoot::running();
         let host = host_platform(&root);

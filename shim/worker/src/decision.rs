@@ -12,8 +12,9 @@ use bestfit_selector::platform::candidates;
 use bestfit_selector::scope::{Scope, narrow};
 
 use crate::containerd::Containerd;
-use crate::create::{Create, End, unix_now};
+use crate::create::{Create, unix_now};
 use crate::decider::{self, Decider};
+use crate::ending::End;
 use crate::log::{self, Priority};
 use crate::remember::Remembered;
 use crate::subject::Subject;

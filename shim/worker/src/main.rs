@@ -22,6 +22,7 @@ mod content;
 mod create;
 mod decider;
 mod decision;
+mod ending;
 mod image;
 mod list;
 mod log;
@@ -89,10 +90,10 @@ async fn create(call: &Call) -> ExitCode {
 /// For the relay of a worker that died: puts the default back, and tells its mounts.
 async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
-    let (config, strict) = create::strictness(call, loaded);
+    let (config, strict) = ending::strictness(call, loaded);
     rebase::release_leases(call).await;
     let reply = match rebase::undo_for(&config.state, call).await {
-        Ok(_) if strict => Reply::Deny(format!("bestfit: the worker of this container died ({})", create::REQUIRE)),
+        Ok(_) if strict => Reply::Deny(format!("bestfit: the worker of this container died ({})", ending::REQUIRE)),
         Ok(Some(mounts)) => Reply::Mounts(mounts),
         Ok(None) => Reply::Leave,
         Err(error) => Reply::Deny(format!("bestfit: a worker died, and the container cannot be put back: {error}")),

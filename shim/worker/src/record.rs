@@ -113,7 +113,7 @@ impl Story {
     }
 
     /// One line for people who read the journal.
-    fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let record = &self.record;
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let what = match record.applied {

@@ -1,0 +1,192 @@
+//! Owns how a create ends without a swap: what the relay is told and what the record says. A container stays as containerd made
+//! it, unless the site's policy refuses it: under `trust.mode = "require"` every failure does.
+
+use bestfit_config::{Config, ConfigErrors, Loaded, Mode};
+use bestfit_selector::policy::Otherwise;
+use bestfit_selector::trust::TrustMode;
+
+use crate::bundle::Bundle;
+use crate::create::{Call, Create, KUBERNETES_NAMESPACE};
+use crate::log::Priority;
+use crate::record::Story;
+use crate::relay::Relay;
+use crate::request::Reply;
+use crate::subject::{CONTAINER_TYPE, Leave};
+
+/// What a refusal names as its reason.
+pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
+
+/// With a broken configuration nothing is swapped; a container is refused where what could be read says `require`.
+pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, errors: &ConfigErrors) {
+    let bundle = Bundle::read(&call.bundle);
+    let annotation = |key: &str| bundle.as_ref().ok().and_then(|bundle| bundle.annotation(key));
+    let sandbox = annotation(CONTAINER_TYPE) == Some("sandbox");
+    if !sandbox && errors.deny(&call.namespace, annotation(KUBERNETES_NAMESPACE)) {
+        let why = format!("the configuration is broken, and says {REQUIRE}: {errors}");
+        relay.answer(&Reply::Deny(format!("bestfit: {why}"))).await;
+        story.deny(why);
+    } else {
+        relay.answer(&Reply::Leave).await;
+        story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
+    }
+    // Loud, in the journal and in the default log: the configured one is not known.
+    story.write(&Config::default().log, Priority::Warning);
+}
+
+/// The configuration, as far as it is sound, and whether a container that nobody decided about is refused.
+pub(crate) fn strictness(call: &Call, loaded: Result<Loaded, ConfigErrors>) -> (Config, bool) {
+    let bundle = Bundle::read(&call.bundle);
+    let kubernetes = bundle.as_ref().ok().and_then(|bundle| bundle.annotation(KUBERNETES_NAMESPACE));
+    match loaded {
+        Ok(Loaded { config, .. }) => {
+            let selects = config.mode_for(&call.namespace, kubernetes) == Mode::Select;
+            let strict = selects && config.selection.policy.trust.mode == TrustMode::Require;
+            (config, strict)
+        }
+        Err(errors) => (Config::default(), errors.deny(&call.namespace, kubernetes)),
+    }
+}
+
+/// Why a create ended without a swap.
+pub(crate) enum End {
+    /// A rule says that the container stays as it is.
+    Leave(Priority, String),
+    /// The same, and the rule holds also where a trusted artifact is required.
+    Exempt(String),
+    /// Something went wrong: the policy's `on_error` says what follows.
+    Failed(String),
+    /// The policy refuses the container.
+    Deny(String),
+    /// The relay hung up before there was a Create.
+    GivenUp,
+}
+
+impl From<Leave> for End {
+    fn from(leave: Leave) -> Self {
+        match leave {
+            Leave::Rule(why) => Self::Leave(Priority::Info, why),
+            Leave::Sandbox | Leave::Started | Leave::Kept(_) => Self::Exempt(leave.to_string()),
+            // Trouble between containerd and us is no reason to deny what containerd itself could start.
+            Leave::Api(_) | Leave::Image(_) => Self::Leave(Priority::Warning, leave.to_string()),
+        }
+    }
+}
+
+impl Create<'_> {
+    /// Whether every failure refuses the container.
+    fn strict(&self) -> bool {
+        self.mode == Mode::Select && self.config.selection.policy.trust.mode == TrustMode::Require
+    }
+
+    /// The answer where the container stays as containerd made it, because of `why`: under `require` that needs a trusted
+    /// artifact that says so.
+    pub(crate) fn without_swap(&self, why: &str) -> Reply {
+        match self.strict() && !self.default_fits {
+            true => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
+            false => Reply::Leave,
+        }
+    }
+
+    /// What follows from the end of a create without a swap.
+    pub(crate) fn ended(&mut self, end: End) -> (Reply, Priority) {
+        let deny_errors = self.mode == Mode::Select && self.config.selection.policy.on_error == Otherwise::Deny;
+        let (why, reply, priority) = match end {
+            End::GivenUp => return (Reply::Leave, Priority::Info),
+            End::Exempt(why) => {
+                self.story.leave(why);
+                return (Reply::Leave, Priority::Info);
+            }
+            End::Deny(why) => (why.clone(), Reply::Deny(format!("bestfit: {why}")), Priority::Warning),
+            End::Failed(why) if deny_errors => {
+                let reply = Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")"));
+                (why, reply, Priority::Warning)
+            }
+            End::Failed(why) => (why.clone(), self.without_swap(&why), Priority::Warning),
+            End::Leave(priority, why) => match self.without_swap(&why) {
+                Reply::Leave => {
+                    self.story.leave(why);
+                    return (Reply::Leave, priority);
+                }
+                reply => (why, reply, Priority::Warning),
+            },
+        };
+        match reply {
+            Reply::Deny(_) => self.story.deny(why),
+            Reply::Leave | Reply::Mounts(_) => self.story.failed(why),
+        }
+        (reply, priority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        let text = |text: &str| text.to_owned();
+        Call { namespace: text("k8s.io"), address: text("/s"), id: text("c"), bundle: "/nowhere".into(), profile: None }
+    }
+
+    fn leave() -> End {
+        End::Leave(Priority::Info, "no index".to_owned())
+    }
+
+    /// The answer and the record for one end under one configuration.
+    fn ended(end: End, change: impl FnOnce(&mut Config), default_fits: bool) -> (String, String) {
+        let (call, mut config, mut story) = (call(), Config::default(), Story::new("k8s.io", "c"));
+        change(&mut config);
+        let bundle = Bundle { original: Vec::new(), spec: serde_json::json!({}) };
+        let (config, bundle, mode) = (&config, &bundle, config.mode);
+        let mut create = Create { call: &call, config, bundle, mode, story: &mut story, deadline: None, default_fits };
+        let (reply, _) = create.ended(end);
+        let reply = match reply {
+            Reply::Leave => "leave".to_owned(),
+            Reply::Mounts(_) => "mounts".to_owned(),
+            Reply::Deny(why) => why,
+        };
+        (reply, story.summary())
+    }
+
+    fn require(config: &mut Config) {
+        config.selection.policy.trust.mode = TrustMode::Require;
+    }
+
+    #[test]
+    fn every_failure_refuses_where_trust_is_required() {
+        let failed = || End::Failed("no decision within 3s".to_owned());
+        let refused = "bestfit: no decision within 3s (trust.mode = \"require\")";
+        for (end, change, default_fits, expected) in [
+            (failed(), (|_| {}) as fn(&mut Config), false, "leave"),
+            (failed(), require, false, refused),
+            (failed(), require, true, "leave"),
+            (leave(), |_| {}, false, "leave"),
+            (leave(), require, false, "bestfit: no index (trust.mode = \"require\")"),
+            (leave(), require, true, "leave"),
+            (End::Exempt("a sandbox (pause) container".to_owned()), require, false, "leave"),
+            (End::Deny("no".to_owned()), |_| {}, true, "bestfit: no"),
+        ] {
+            let (reply, record) = ended(end, change, default_fits);
+            assert_eq!(reply, expected, "{record}");
+            assert_eq!(record.starts_with("denied"), reply != "leave", "the record says what was done: {record}");
+        }
+        let observing = |config: &mut Config| {
+            require(config);
+            config.mode = Mode::Observe;
+        };
+        assert_eq!(ended(failed(), observing, false).0, "leave");
+    }
+
+    #[test]
+    fn a_dead_worker_and_a_broken_configuration_refuse_where_trust_is_required() {
+        let loaded = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            strictness(&call(), Ok(Loaded { config, files: Vec::new(), origins: Default::default() })).1
+        };
+        assert!(!loaded(|_| {}) && loaded(require));
+        assert!(!loaded(|config| {
+            require(config);
+            config.namespaces.insert("k8s.io".to_owned(), Mode::Off);
+        }));
+    }
+}

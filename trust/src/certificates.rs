@@ -38,6 +38,14 @@ pub(crate) struct Chain {
     pub(crate) others: Vec<CertificateDer<'static>>,
 }
 
+impl Chain {
+    /// The first is the signer's; `None` where there is none.
+    pub(crate) fn of(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let mut certificates = certificates.into_iter();
+        Some(Self { leaf: certificates.next()?, others: certificates.collect() })
+    }
+}
+
 /// A file of the site: roots, and the certificates between them and the signers where signatures do not bring them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Roots {
@@ -83,6 +91,16 @@ impl Roots {
             return Err(Refusal::NoRoot);
         }
         Ok(Self { anchors, between })
+    }
+
+    /// Reads a trust store of Notary Project: every certificate of it is trusted, not only those that issued themselves.
+    pub(crate) fn trust_store(pem: &str) -> Result<Self, Refusal> {
+        let anchors = read_pem(pem)?;
+        for der in &anchors {
+            read(der)?;
+            webpki::anchor_from_trusted_cert(der).map_err(|error| Refusal::malformed("the certificate", error))?;
+        }
+        if anchors.is_empty() { Err(Refusal::EmptyStore) } else { Ok(Self { anchors, between: Vec::new() }) }
     }
 
     /// The certificates of the file that are no roots.

@@ -3,13 +3,13 @@
 use bestfit_selector::digest::Digest;
 use bestfit_selector::policy::covers;
 use bestfit_selector::trust::{Accept, By};
-use sigstore_verify::types::VerificationMaterialContent;
 
-use crate::bundle::Bundle;
-use crate::certificates::{self, Chain, Roots, Usage};
+use crate::certificates::Roots;
+use crate::distinguished::Identity;
 use crate::keys::PublicKey;
-use crate::refusal::Refusal;
-use crate::simple::Simple;
+use crate::notation::{Envelope, Store};
+use crate::refusal::{Refusal, shown};
+use crate::sigstore::{Authority, Sigstore};
 use crate::timestamp::Token;
 
 /// Time stamps of one signature that are looked at.
@@ -17,8 +17,8 @@ const MAX_STAMPS: usize = 4;
 
 /// A signature that was read, not verified.
 pub(crate) enum Signature {
-    Bundle(Box<Bundle>),
-    Simple(Box<Simple>),
+    Sigstore(Box<Sigstore>),
+    Notation(Box<Envelope>),
 }
 
 /// What a signature is held against besides the entry.
@@ -36,7 +36,8 @@ pub(crate) struct Asked<'a> {
 /// By what signatures of an entry are told.
 enum Means {
     Key(PublicKey),
-    Certificates { roots: Roots, identities: Vec<String>, tsa: Option<Roots> },
+    Certificates(Authority),
+    Notation(Store),
 }
 
 /// One entry of the list.
@@ -68,22 +69,20 @@ impl<'a> Entry<'a> {
 
     /// Whether the signature is one of this entry's; `None` where it is of a kind that the entry has nothing to do with.
     pub(crate) fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<(), Refusal>> {
-        if !takes(&self.accept.by, signature) {
-            return None;
-        }
         let means = match &self.means {
             Ok(means) => means,
             Err(problem) => return Some(Err(problem.clone())),
         };
-        Some(means.verify(signature, asked).and_then(|()| self.check_reference(signature)))
+        Some(means.verify(signature, asked)?.and_then(|()| self.check_reference(signature)))
     }
 
     /// Of all forms only the older one of cosign names a repository. Where an entry speaks for some alone, a signature made
     /// for another does not count there; cosign itself would take it.
     fn check_reference(&self, signature: &Signature) -> Result<(), Refusal> {
-        match signature {
-            Signature::Simple(simple) if !self.covers(&simple.repository()) => {
-                Err(Refusal::SignedFor(crate::refusal::shown(&simple.reference)))
+        let Signature::Sigstore(signature) = signature else { return Ok(()) };
+        match signature.as_ref() {
+            Sigstore::Simple(simple) if !self.covers(&simple.repository()) => {
+                Err(Refusal::SignedFor(shown(&simple.reference)))
             }
             _ => Ok(()),
         }
@@ -91,19 +90,16 @@ impl<'a> Entry<'a> {
 }
 
 impl Means {
-    fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Result<(), Refusal> {
-        match self {
-            Self::Key(key) => {
-                signature.check_key(key)?;
-                not_revoked(key.id(), asked)
+    fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<(), Refusal>> {
+        match (self, signature) {
+            (Self::Key(key), Signature::Sigstore(signature)) if signature.by_key() => {
+                Some(signature.check_key(key).and_then(|()| not_revoked(key.id(), asked)))
             }
-            Self::Certificates { roots, identities, tsa } => {
-                let chain = signature.chain().ok_or(Refusal::NobodyTakes(signature.maker()))?;
-                let time = proven_time(signature.stamps(), signature.signature(), tsa.as_ref(), asked)?;
-                let signer = roots.verify(&chain, Usage::Code, time, asked)?;
-                certificates::check_identity(&signer.certificate, identities)?;
-                signature.check_key(&signer.key)
+            (Self::Certificates(authority), Signature::Sigstore(signature)) if !signature.by_key() => {
+                Some(authority.verify(signature, asked))
             }
+            (Self::Notation(store), Signature::Notation(envelope)) => Some(store.verify(envelope, asked)),
+            _ => None,
         }
     }
 }
@@ -136,64 +132,29 @@ pub(crate) fn not_revoked(id: Digest, asked: &Asked<'_>) -> Result<(), Refusal> 
 impl Signature {
     /// By what it was made, for people.
     pub(crate) fn maker(&self) -> &'static str {
-        if self.by_key() { "a public key" } else { "a certificate" }
-    }
-
-    fn by_key(&self) -> bool {
         match self {
-            Self::Bundle(bundle) => matches!(bundle.material(), VerificationMaterialContent::PublicKey(_)),
-            Self::Simple(simple) => simple.chain.is_none(),
+            Self::Sigstore(signature) if signature.by_key() => "a public key",
+            Self::Sigstore(_) => "a certificate",
+            Self::Notation(_) => "Notary Project's certificates",
         }
-    }
-
-    fn chain(&self) -> Option<Chain> {
-        match self {
-            Self::Bundle(bundle) => bundle.chain(),
-            Self::Simple(simple) => simple.chain.clone(),
-        }
-    }
-
-    fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
-        match self {
-            Self::Bundle(bundle) => bundle.check_key(key),
-            Self::Simple(simple) => simple.check_key(key),
-        }
-    }
-
-    fn signature(&self) -> &[u8] {
-        match self {
-            Self::Bundle(bundle) => bundle.signature(),
-            Self::Simple(simple) => simple.signature(),
-        }
-    }
-
-    /// Time stamps are read of bundles alone.
-    fn stamps(&self) -> impl Iterator<Item = &[u8]> {
-        let bundle = match self {
-            Self::Bundle(bundle) => Some(bundle),
-            Self::Simple(_) => None,
-        };
-        bundle.into_iter().flat_map(|bundle| bundle.stamps())
-    }
-}
-
-fn takes(by: &By, signature: &Signature) -> bool {
-    match by {
-        By::Key { .. } => signature.by_key(),
-        By::Certificates { .. } | By::Keyless { .. } => !signature.by_key(),
-        By::Notation { .. } => false,
     }
 }
 
 fn means(by: &By) -> Result<Means, Refusal> {
+    let authorities = |tsa: &Option<String>| tsa.as_deref().map(Roots::from_pem).transpose();
     match by {
         By::Key { pem } => PublicKey::from_pem(pem).map(Means::Key).map_err(Refusal::Key),
         By::Certificates { roots, identities, tsa } => {
-            let tsa = tsa.as_deref().map(Roots::from_pem).transpose()?;
-            Ok(Means::Certificates { roots: Roots::from_pem(roots)?, identities: identities.clone(), tsa })
+            let (roots, identities) = (Roots::from_pem(roots)?, identities.clone());
+            Ok(Means::Certificates(Authority { roots, identities, tsa: authorities(tsa)? }))
         }
-        By::Keyless { .. } | By::Notation { .. } => {
-            Err(Refusal::Malformed("the entry", "such signatures are not verified yet".to_owned()))
+        By::Notation { roots, identities, tsa } => {
+            // A lone `*` is how a trust policy says any.
+            let any = identities.as_slice() == ["*"];
+            let named = identities.iter().filter(|_| !any);
+            let identities = named.map(|text| Identity::parse(text)).collect::<Result<_, _>>()?;
+            Ok(Means::Notation(Store { roots: Roots::trust_store(roots)?, identities, tsa: authorities(tsa)? }))
         }
+        By::Keyless { .. } => Err(Refusal::Malformed("the entry", "such signatures are not verified yet".to_owned())),
     }
 }

@@ -7,7 +7,9 @@ use bestfit_selector::trust::{Standing, Trust};
 use crate::bundle::Bundle;
 use crate::entry::{Asked, Entry, Signature};
 use crate::manifest::{Layer, Manifest};
+use crate::notation::Envelope;
 use crate::refusal::Refusal;
+use crate::sigstore::Sigstore;
 use crate::simple::Simple;
 use crate::{Candidate, Form, MAX_BLOB, MAX_SIGNATURES};
 
@@ -175,13 +177,17 @@ fn read(exhibit: &Exhibit<'_>, bytes: &[u8], subject: &Digest) -> Result<Signatu
         Form::Bundle => {
             let bundle = Bundle::read(bytes)?;
             bundle.check_subject(subject)?;
-            Ok(Signature::Bundle(Box::new(bundle)))
+            Ok(Signature::Sigstore(Box::new(Sigstore::Bundle(bundle))))
         }
         Form::SimpleSigning => {
             let simple = Simple::read(exhibit.layer, bytes)?;
             simple.check_subject(subject)?;
-            Ok(Signature::Simple(Box::new(simple)))
+            Ok(Signature::Sigstore(Box::new(Sigstore::Simple(simple))))
         }
-        Form::Notation => Err(Refusal::Malformed("the signature", "such signatures are not verified yet".to_owned())),
+        Form::Notation => {
+            let envelope = Envelope::read(exhibit.layer, bytes)?;
+            envelope.check_subject(subject)?;
+            Ok(Signature::Notation(Box::new(envelope)))
+        }
     }
 }

@@ -38,7 +38,6 @@ pub(crate) enum Hash {
 }
 
 /// How a signature is made of a message.
-#[expect(dead_code, reason = "JOSE and COSE come with Notary Project's signatures")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// ECDSA, the signature in ASN.1: cosign, CMS.

@@ -2,7 +2,7 @@
 //! no file, no clock, no network; keys and roots come in with [`Trust`](bestfit_selector::trust::Trust).
 //!
 //! In the order of the data: `manifest` (which form, which blobs); `bundle` and `statement` (Sigstore), `simple` (cosign's older
-//! form); `entry` (the site's list) with `keys`, `certificates`, `timestamp`; `judge`; `refusal` has the words for what does not
+//! form), both in `sigstore`, `notation` with `jws` and `cose`; `entry` (the site's list) with `keys`, `certificates`, `distinguished`, `timestamp`; `judge`; `refusal` has the words for what does not
 //! count.
 //!
 //! ```text
@@ -13,11 +13,16 @@
 
 mod bundle;
 mod certificates;
+mod cose;
+mod distinguished;
 mod entry;
 mod judge;
+mod jws;
 mod keys;
 mod manifest;
+mod notation;
 mod refusal;
+mod sigstore;
 mod simple;
 mod statement;
 mod timestamp;

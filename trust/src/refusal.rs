@@ -45,6 +45,8 @@ pub(crate) enum Refusal {
     SignedFor(String),
     #[error("there is no root among its certificates: no certificate that issued itself")]
     NoRoot,
+    #[error("there is no certificate in the trust store")]
+    EmptyStore,
     #[error("it brings {0} certificates besides its own; 8 are accepted")]
     ChainLength(usize),
     #[error("its certificate leads to none of the roots: {0}")]
@@ -53,6 +55,12 @@ pub(crate) enum Refusal {
     NotYetValid { name: String, from: i64, time: i64 },
     #[error("the certificate {name:?} was valid until {}, and the time is {}", date(*until), date(*time))]
     Expired { name: String, until: i64, time: i64 },
+    #[error("it was signed by {0:?}, which is not how its key signs")]
+    Algorithm(String),
+    #[error("the signature was valid until {}, and the time is {}", date(*until), date(*time))]
+    SignatureExpired { until: i64, time: i64 },
+    #[error("the identity {text:?}: {why}")]
+    Identity { text: String, why: String },
     #[error("its certificate is not made for {}", purpose(*.0))]
     Usage(Usage),
     #[error("its certificate is for {0:?}, none of the entry's identities")]

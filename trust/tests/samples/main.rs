@@ -6,5 +6,6 @@
 
 mod certificates;
 mod keys;
+mod notation;
 mod sample;
 mod simple;

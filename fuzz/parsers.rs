@@ -29,6 +29,7 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("ranges", ranges),
     ("cpuinfo", cpuinfo),
     ("ld_so_cache", ld_so_cache),
+    ("cdi", cdi),
     ("facts", facts),
     ("snapshot", snapshot),
 ];
@@ -89,6 +90,14 @@ pub fn ld_so_cache(bytes: &[u8]) {
     probe_with_file("/etc/ld.so.cache", bytes);
 }
 
+/// A specification of the Container Device Interface, in both of its forms.
+pub fn cdi(bytes: &[u8]) {
+    for name in ["x.json", "x.yaml"] {
+        let file = json!({"file": {"base64": STANDARD.encode(bytes)}});
+        probe_with(&json!({"/etc/cdi": {"names": {"names": [name]}}, (format!("/etc/cdi/{name}")): file}));
+    }
+}
+
 /// Facts of another machine, as `bestfit explain --facts` takes them.
 pub fn facts(bytes: &[u8]) {
     let Ok(facts) = serde_json::from_slice::<Facts>(bytes) else { return };
@@ -111,7 +120,10 @@ pub fn snapshot(bytes: &[u8]) {
 
 /// All facts of a host that has this one file.
 fn probe_with_file(path: &str, bytes: &[u8]) {
-    let reads = json!({path: {"file": {"base64": STANDARD.encode(bytes)}}});
+    probe_with(&json!({path: {"file": {"base64": STANDARD.encode(bytes)}}}));
+}
+
+fn probe_with(reads: &serde_json::Value) {
     let text = json!({"bestfit.snapshot": 1, "machine": null, "reads": reads}).to_string();
     let snapshot = Snapshot::parse(text.as_bytes()).expect("well-formed");
     probe(&HostRoot::recorded(snapshot));

@@ -73,7 +73,7 @@ pub(crate) struct Host {
     pub(crate) root: Option<PathBuf>,
     /// Write a snapshot instead: all that was read, failures included, as JSON; `-` writes standard output. Every command takes
     /// it by --root, anywhere, and sees this host. It holds what the host says of itself, its name and serial numbers of USB
-    /// devices among it: look before you send it. Hooks are not part of it.
+    /// devices and GPUs among it: look before you send it. Hooks are not part of it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "format"])]
     pub(crate) save: Option<PathBuf>,
 }
@@ -100,9 +100,10 @@ pub(crate) struct AskedHost {
     /// Ask for the host whose files lie below this directory, or whose snapshot (`bestfit host --save`) this is.
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) root: Option<PathBuf>,
-    /// Ask for a container that is given these of the host's GPUs, accelerators and fabrics. The shim sees in each container's
-    /// spec what it was given.
-    #[arg(long, value_enum, default_value_t = Devices::All)]
+    /// Ask for a container that is given these of the host's GPUs, accelerators and fabrics: `all`, `none`, or names as a
+    /// container's spec has them: nodes (`/dev/nvidia0`), CDI devices (`nvidia.com/gpu=0`), or what NVIDIA_VISIBLE_DEVICES
+    /// takes (`0`, `GPU-…`). The shim sees in each container's spec what it was given.
+    #[arg(long, value_name = "all|none|NAME,…", default_value = "all", value_parser = devices)]
     pub(crate) devices: Devices,
     /// Use the configuration of this profile.
     #[arg(long, value_name = "NAME")]
@@ -114,12 +115,23 @@ pub(crate) struct AskedHost {
 }
 
 /// Which devices of the host a container is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Devices {
     /// All of them.
     All,
     /// None: no fact about them holds.
     None,
+    /// These.
+    Named(Vec<String>),
+}
+
+fn devices(text: &str) -> Result<Devices, String> {
+    match text {
+        "all" => Ok(Devices::All),
+        "none" => Ok(Devices::None),
+        _ if text.split(',').any(str::is_empty) => Err("write all, none, or names with commas between them".to_owned()),
+        names => Ok(Devices::Named(names.split(',').map(str::to_owned).collect())),
+    }
 }
 
 /// A pattern of keys.

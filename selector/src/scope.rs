@@ -14,8 +14,13 @@ use crate::devices::Kind;
 
 pub use narrow::narrow;
 
-/// NVIDIA's container toolkit reads this variable: indexes, UUIDs, `all`; `void`, `none` and nothing give none.
-const VISIBLE: &str = "NVIDIA_VISIBLE_DEVICES=";
+/// Vendors' container runtimes read these variables: `all` and names give devices; `void`, `none` and nothing give none.
+const VISIBLE: [(&str, Kind); 4] = [
+    ("NVIDIA_VISIBLE_DEVICES=", Kind::Nvidia),
+    ("AMD_VISIBLE_DEVICES=", Kind::Amd),
+    ("HABANA_VISIBLE_DEVICES=", Kind::Accelerator),
+    ("AWS_NEURON_VISIBLE_DEVICES=", Kind::Accelerator),
+];
 /// Mounted by NVIDIA's device plugin in the place of the variable.
 const VISIBLE_MOUNTS: &str = "/var/run/nvidia-container-devices";
 /// Where a narrowed fact comes from.
@@ -144,7 +149,7 @@ impl Scope {
             // `cdi/nvidia.com/gpu/0` stands for nvidia.com/gpu=0.
             let cdi = rest.strip_prefix("cdi/").and_then(|name| name.rsplit_once('/'));
             let name = cdi.map_or_else(|| rest.to_owned(), |(class, name)| format!("{class}={name}"));
-            return self.give(Kind::Nvidia, (!name.is_empty()).then(|| visible_name(&name)));
+            return self.give(Kind::Nvidia, (!name.is_empty()).then(|| visible_name(Kind::Nvidia, &name)));
         }
         let why = "device nodes are mounted; whether they may be opened cannot be told";
         match node(source, None) {
@@ -156,20 +161,24 @@ impl Scope {
         }
     }
 
-    /// The variable counts where the container's user or a device plugin set it; CUDA images set it to `all` themselves.
+    /// A variable counts where the container's user or a device plugin set it; CUDA images set theirs to `all` themselves.
     fn visible(&mut self, spec: &Value, image_env: &[String]) {
-        let set = list(spec, "/process/env").filter_map(Value::as_str).rfind(|variable| variable.starts_with(VISIBLE));
-        match set {
-            Some(variable) if matches!(&variable[VISIBLE.len()..], "" | "void" | "none") => {}
-            Some(variable) if image_env.iter().any(|own| own == variable) => self.doubt(
-                Kind::Nvidia,
-                "only the image itself sets NVIDIA_VISIBLE_DEVICES; whether the runtime follows it cannot be told",
-            ),
-            Some(variable) => {
-                let names = variable[VISIBLE.len()..].split(',').filter(|name| !name.is_empty());
-                names.for_each(|name| self.give(Kind::Nvidia, Some(visible_name(name))));
+        for (name, kind) in VISIBLE {
+            let set = list(spec, "/process/env").filter_map(Value::as_str).rfind(|variable| variable.starts_with(name));
+            match set {
+                Some(variable) if matches!(&variable[name.len()..], "" | "void" | "none") => {}
+                Some(variable) if image_env.iter().any(|own| own == variable) => {
+                    let name = name.trim_end_matches('=');
+                    let why =
+                        format!("only the image itself sets {name}; whether the runtime follows it cannot be told");
+                    self.doubt(kind, &why);
+                }
+                Some(variable) => {
+                    let names = variable[name.len()..].split(',').filter(|name| !name.is_empty());
+                    names.for_each(|name| self.give(kind, Some(visible_name(kind, name))));
+                }
+                None => {}
             }
-            None => {}
         }
     }
 
@@ -195,11 +204,12 @@ fn add(given: &mut Given, name: Option<Name>) {
     }
 }
 
-/// A name as NVIDIA's container toolkit takes it in its variable.
-fn visible_name(name: &str) -> Name {
+/// A name as a vendor's container runtime takes it in its variable. How others than NVIDIA number theirs is not known here.
+fn visible_name(kind: Kind, name: &str) -> Name {
     match name {
-        "all" => Name::All,
+        _ if name.eq_ignore_ascii_case("all") => Name::All,
         _ if name.contains('=') => Name::Cdi(name.to_owned()),
+        _ if kind != Kind::Nvidia => Name::Other(name.to_owned()),
         _ if name.starts_with("GPU-") || name.starts_with("gpu-") => Name::Uuid(name.to_owned()),
         _ => name.parse().map_or_else(|_| Name::Other(name.to_owned()), Name::Index),
     }
@@ -209,7 +219,7 @@ fn visible_name(name: &str) -> Name {
 fn vendors_own(name: &str) -> Option<Name> {
     let (class, name) = name.split_once('=')?;
     let known = ["nvidia.com/gpu", "runtime.nvidia.com/gpu"].contains(&class);
-    known.then(|| visible_name(name)).filter(|name| !matches!(name, Name::Cdi(_)))
+    known.then(|| visible_name(Kind::Nvidia, name)).filter(|name| !matches!(name, Name::Cdi(_)))
 }
 
 /// What the node at `path` stands for, by its name, or by its number where Linux fixes that
@@ -298,6 +308,7 @@ mod tests {
             (mount("/data", "/dev/nvidia0"), "nnnnnn"),
             (mount("/dev/null", "/var/run/nvidia-container-devices/0"), "ynnnnn"),
             (env("all"), "ynnnnn"),
+            (json!({"process": {"env": ["HABANA_VISIBLE_DEVICES=0", "AMD_VISIBLE_DEVICES=all"]}}), "nynynn"),
             (env("GPU-1,GPU-2"), "ynnnnn"),
             (env("void"), "nnnnnn"),
             (env(""), "nnnnnn"),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bestfit_config::Config;
 use bestfit_hostprobe::{HostRoot, host_platform, nfd_labels, probe_with};
+use bestfit_selector::devices::Device;
 use bestfit_selector::facts::{Fact, Facts, State, Value};
 use bestfit_selector::microarch::Microarchitectures;
 
@@ -86,7 +87,26 @@ fn rows(facts: &Facts) -> Vec<Vec<String>> {
             rows.push(vec![group.clone(), key.clone(), value(fact), fact.source.clone()]);
         }
     }
+    rows.extend(
+        facts
+            .devices
+            .iter()
+            .map(|device| vec!["device".to_owned(), kind(device), names(device), device.address.clone()]),
+    );
     rows
+}
+
+/// The kind and its number: `nvidia 0`.
+fn kind(device: &Device) -> String {
+    let kind = device.kind.prefix().trim_end_matches('.');
+    device.index.map_or_else(|| kind.to_owned(), |index| format!("{kind} {index}"))
+}
+
+/// All names by which a container can be given it, as `--devices` takes them.
+fn names(device: &Device) -> String {
+    let names = device.uuid.iter().chain(device.nodes.keys()).chain(&device.cdi);
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    if names.is_empty() { "(no name)".to_owned() } else { names.join(" ") }
 }
 
 fn value(fact: &Fact) -> String {

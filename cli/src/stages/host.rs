@@ -12,6 +12,7 @@ use bestfit_selector::json;
 use bestfit_selector::microarch::Microarchitectures;
 use bestfit_selector::schema::Schemas;
 use bestfit_selector::scope::{Scope, narrow};
+use serde_json::json;
 
 use super::{file, image};
 use crate::arguments::{AskedHost, Devices};
@@ -40,10 +41,25 @@ pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
 /// The host that the command line asks about, as the container that it asks for sees it.
 pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
     let mut host = whole(arguments, config)?;
-    if arguments.devices == Devices::None {
-        narrow(&mut host.facts, &Scope::default());
+    match &arguments.devices {
+        Devices::All => {}
+        Devices::None => narrow(&mut host.facts, &Scope::default()),
+        Devices::Named(names) => narrow(&mut host.facts, &Scope::of(&spec_with(names), &[])),
     }
     Ok(host)
+}
+
+/// The part of a runtime spec that gives a container these devices.
+fn spec_with(names: &[String]) -> serde_json::Value {
+    let nodes = names.iter().filter(|name| name.starts_with("/dev/")).map(|path| json!({"path": path}));
+    let named = || names.iter().filter(|name| !name.starts_with("/dev/")).map(String::as_str);
+    let cdi: Vec<&str> = named().filter(|name| name.contains('=')).collect();
+    let visible: Vec<&str> = named().filter(|name| !name.contains('=')).collect();
+    json!({
+        "linux": {"devices": nodes.collect::<Vec<_>>()},
+        "annotations": {"cdi.k8s.io/asked": cdi.join(",")},
+        "process": {"env": [format!("NVIDIA_VISIBLE_DEVICES={}", visible.join(","))]},
+    })
 }
 
 fn whole(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {

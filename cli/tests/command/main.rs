@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod config;
+mod devices;
 mod explain;
 mod field;
 mod hook;

@@ -18,7 +18,7 @@ const PLATFORMS: [&str; 6] =
     ["linux/amd64", "linux/amd64", "linux/amd64/v3", "linux/amd64/v4", "linux/386", "linux/arm64"];
 
 /// What hosts are asked about; text with spaces is a set.
-const FACTS: [(&str, &str, [&str; 2]); 15] = [
+const FACTS: [(&str, &str, [&str; 2]); 16] = [
     ("nfd", "memory-numa", ["true", "false"]),
     ("nfd", "cpu-cpuid.AVX2", ["true", "true"]),
     ("nfd", "pci-*", ["", ""]),
@@ -28,6 +28,7 @@ const FACTS: [(&str, &str, [&str; 2]); 15] = [
     ("host", "kernel.version", ["5.14.0", "4.18.0"]),
     ("host", "page_size", ["4096", "65536"]),
     ("host", "nvidia.cuda", ["12.4", "13.0"]),
+    ("host", "amd.gfx", ["gfx942", "gfx90a gfx942"]),
     ("host", "mpi.implementation", ["mpich mpich-abi", "openmpi openmpi"]),
     ("org.lab", "queue", ["gpu", "cpu"]),
     ("org.free", "db", ["nt", "nr"]),
@@ -36,9 +37,9 @@ const FACTS: [(&str, &str, [&str; 2]); 15] = [
     ("org.lab", "slow", ["true", "false"]),
 ];
 /// From here on the site's schema derives facts from others: a host that contradicts the schema is no host to learn from.
-const DERIVED: usize = 12;
+const DERIVED: usize = 13;
 
-const ASKS: [(&str, &str, &str); 34] = [
+const ASKS: [(&str, &str, &str); 36] = [
     ("nfd", "memory-numa", "true"),
     ("nfd", "memory-numa", "false"),
     ("nfd", "memory-num", "true"),
@@ -58,6 +59,8 @@ const ASKS: [(&str, &str, &str); 34] = [
     ("host", "nvidia.cuda", r#"">=12""#),
     ("host", "nvidia.cuda", r#"">=13.0""#),
     ("host", "nvidia.gpu.count", r#""<1""#),
+    ("host", "amd.gfx", r#""gfx942""#),
+    ("host", "amd.gfx", r#"["gfx9-4-generic","gfx90a"]"#),
     ("org.supercontainers", "mpi.implementation", r#""openmpi""#),
     ("org.supercontainers", "mpi.implementation", r#""mpich-abi""#),
     ("org.lab", "queue", r#""gpu""#),

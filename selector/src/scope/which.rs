@@ -209,6 +209,8 @@ mod tests {
             (Kind::Nvidia, mount("/var/run/nvidia-container-devices/GPU-1"), "1"),
             (Kind::Nvidia, mount("/var/run/nvidia-container-devices/cdi/nvidia.com/gpu/0"), "0"),
             (Kind::Nvidia, mount("/var/run/nvidia-container-devices"), "some"),
+            (Kind::Amd, json!({"process": {"env": ["AMD_VISIBLE_DEVICES=all"]}}), "2 3"),
+            (Kind::Amd, json!({"process": {"env": ["AMD_VISIBLE_DEVICES=0"]}}), "some"),
             (Kind::Amd, nodes(&[("/dev/kfd", 235, 0)]), "some"),
             (Kind::Amd, nodes(&[("/dev/kfd", 235, 0), ("/dev/dri/renderD129", 226, 129)]), "3"),
             (Kind::Amd, nodes(&[("/dev/dri/renderD128", 226, 128)]), "2"),

@@ -42,7 +42,7 @@ fuzz: ## every parser of foreign bytes, a minute each; SECONDS=n, FUZZ="TARGET..
 	@fuzz/run.sh $(or $(SECONDS),60) $(FUZZ)
 
 bench: build ## cost against the stock shim; writes target/bench.json
-	$(CARGO) run -q -p bestfit-tests --bin bench -- $(BENCH)
+	$(CARGO) run -q --release -p bestfit-tests --bin bench -- $(BENCH)
 
 check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) fmt --all --check

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bestfit_selector::facts::Facts;
 
 use crate::HOST;
-use crate::root::HostRoot;
+use crate::root::{HostRoot, Part};
 use crate::seen::Seen;
 
 /// Only the root of the unified hierarchy has this file; in hybrid mode it lies one folder deeper.
@@ -14,6 +14,14 @@ const CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
 const SUBSYSTEMS: &str = "/proc/cgroups";
 /// The init process sees the host's mounts; this process may not.
 const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
+/// Every container changes how many groups there are.
+pub(crate) const ENABLED: Part =
+    Part { path: SUBSYSTEMS, name: "enabled", of: |text| enabled(text).into_iter().collect::<Vec<_>>().join(" ") };
+/// And what else is mounted.
+pub(crate) const HIERARCHIES: [Part; 2] = [
+    Part { path: MOUNTS[0], name: "cgroup", of: hierarchies },
+    Part { path: MOUNTS[1], name: "cgroup", of: hierarchies },
+];
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     let (version, source) = version(root);
@@ -25,14 +33,15 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
 /// The controllers that the kernel offers; which of them a container is given is its runtime's affair.
 fn controllers(root: &HostRoot, version: &Seen<i64>) -> (Seen<BTreeSet<String>>, &'static str) {
     match version {
-        Seen::Known(2) => {
-            let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
-            (Seen::of(root.text(CONTROLLERS)).map(words), CONTROLLERS)
-        }
-        Seen::Known(_) => (Seen::of(root.text(SUBSYSTEMS)).map(|text| enabled(&text)), SUBSYSTEMS),
+        Seen::Known(2) => (Seen::of(root.text(CONTROLLERS)).map(words), CONTROLLERS),
+        Seen::Known(_) => (Seen::of(root.text_of(&ENABLED)).map(words), SUBSYSTEMS),
         Seen::Absent => (Seen::Absent, SUBSYSTEMS),
         Seen::Unknown(why) => (Seen::Unknown(why.clone()), SUBSYSTEMS),
     }
+}
+
+fn words(text: String) -> BTreeSet<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// The enabled ones among the lines of `/proc/cgroups`: name, hierarchy, number of groups, enabled (cgroups(7)).
@@ -49,13 +58,19 @@ fn version(root: &HostRoot) -> (Seen<i64>, &'static str) {
         Err(error) => return (Seen::Unknown(error.to_string()), CONTROLLERS),
     }
     let mut why = String::new();
-    for path in MOUNTS {
-        match root.text(path) {
-            Ok(mountinfo) => return (mounted(&mountinfo).map_or(Seen::Absent, Seen::Known), path),
+    for part in &HIERARCHIES {
+        match root.text_of(part) {
+            Ok(mountinfo) => return (mounted(&mountinfo).map_or(Seen::Absent, Seen::Known), part.path),
             Err(error) => why = error.to_string(),
         }
     }
     (Seen::Unknown(why), MOUNTS[1])
+}
+
+/// The lines of `mountinfo` (proc_pid_mountinfo(5)) about the place where control groups are mounted.
+fn hierarchies(mountinfo: &str) -> String {
+    let point = |line: &str| line.split(' ').nth(4).is_some_and(|point| point.starts_with("/sys/fs/cgroup"));
+    mountinfo.lines().filter(|line| point(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// 2 where the unified hierarchy is at the top, 1 where any controller of version 1 is mounted (hybrid mode counts: the

@@ -7,6 +7,7 @@
 //!
 //! - [`root`]: bounded reads that never leave the root
 //! - [`snapshot`]: what a root answered, to be replayed elsewhere
+//! - [`cache`]: facts that were read before, as long as nothing says that they have changed
 //! - [`seen`]: known, absent, unknown
 //! - [`cpu`]: CPUID flags, `/proc/cpuinfo`, x86-64 level, archspec target, topology
 //! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
@@ -19,12 +20,13 @@
 //!
 //! - [`hook`]: the one thing that is executed, and only where the site's configuration lists it
 //!
-//! Parsers take text, loaders beside them open files. [`probe`] executes nothing, nothing below `/dev` is opened, and nothing
-//! volatile (free memory, load, link state) becomes a fact.
+//! Parsers take text, loaders beside them open files. [`probe`] executes nothing, nothing below `/dev` is opened. What is
+//! volatile stands in NFD's features only, where NFD has it, and [`probe_settled`] leaves it out.
 
 #![deny(unsafe_code)]
 
 mod auxv;
+pub mod cache;
 mod cgroup;
 pub mod cpu;
 mod devices;
@@ -50,6 +52,7 @@ mod userspace;
 
 use bestfit_selector::facts::Facts;
 use bestfit_selector::microarch::Microarchitectures;
+use bestfit_selector::volatile;
 
 use auxv::Auxv;
 use cpu::cpuinfo::CpuInfo;
@@ -72,6 +75,25 @@ pub fn probe(root: &HostRoot) -> Facts {
 
 /// The same by archspec data of the caller's choice.
 pub fn probe_with(root: &HostRoot, targets: &Microarchitectures) -> Facts {
+    look_at(root, targets, Look::Everything)
+}
+
+/// The facts that decide: without what is volatile, which is not even looked at.
+pub fn probe_settled(root: &HostRoot, targets: &Microarchitectures) -> Facts {
+    let mut facts = look_at(root, targets, Look::Settled);
+    volatile::set_aside(&mut facts.features);
+    facts
+}
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Everything,
+    /// Not what never decides.
+    Settled,
+}
+
+fn look_at(root: &HostRoot, targets: &Microarchitectures, look: Look) -> Facts {
     let mut facts = Facts::default();
     let info = CpuInfo::load(root);
     let auxv = Auxv::load(root, &info);
@@ -81,7 +103,7 @@ pub fn probe_with(root: &HostRoot, targets: &Microarchitectures) -> Facts {
     cgroup::probe(root, &mut facts);
     os_release::probe(root, &mut facts);
     let bus = pci::probe(root, &mut facts);
-    network::probe(root, &mut facts);
+    network::probe(root, look, &mut facts);
     storage::probe(root, &mut facts);
     usb::probe(root, &mut facts);
     system::probe(root, &mut facts);

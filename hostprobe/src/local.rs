@@ -37,6 +37,8 @@ struct Found {
     labels: Entries,
     /// Why a whole file gave nothing.
     failed: Option<String>,
+    /// When the first of what is said now expires, in seconds since 1970.
+    until: Option<i64>,
 }
 
 pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
@@ -51,6 +53,9 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
         }
     };
     let found = read_all(root, &names, now());
+    if let Some(until) = found.until {
+        root.changes_at(until);
+    }
     for (key, entry) in &found.labels {
         let label = key.strip_prefix(LABEL_NAMESPACE).unwrap_or(key);
         let fact = match &entry.value {
@@ -121,6 +126,7 @@ fn read_all(root: &HostRoot, names: &[String], now: Time) -> Found {
                 let found = parse(&bytes, &path, now);
                 all.features.extend(found.features);
                 all.labels.extend(found.labels);
+                all.until = [all.until, found.until].into_iter().flatten().min();
             }
             Err(error) => {
                 all.failed.get_or_insert(error.to_string());
@@ -148,6 +154,11 @@ fn parse(bytes: &[u8], path: &str, now: Time) -> Found {
         let line = text.trim();
         if let Some(comment) = line.strip_prefix('#') {
             direct(comment, &mut directives);
+            if let Some(Ok(expires)) = &directives.expires
+                && *expires >= now
+            {
+                found.until = Some(found.until.map_or(expires.seconds, |until| until.min(expires.seconds)));
+            }
             continue;
         }
         if line.is_empty() || matches!(directives.expires, Some(Ok(expires)) if expires < now) {
@@ -226,6 +237,8 @@ mod tests {
         let expected = [("new", Some("1")), ("three", Some("3")), ("two", Some("3"))];
         assert_eq!(entries(&found.features), expected, "one was taken back");
         assert_eq!(entries(&found.labels), [("new", Some("1")), ("one", Some("1")), ("three", Some("3"))]);
+        let new = Time::parse("2098-12-31T22:00:00Z").map(|time| time.seconds);
+        assert_eq!(found.until, new, "what has expired stays so");
     }
 
     #[test]

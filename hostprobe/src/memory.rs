@@ -8,7 +8,7 @@ use crate::auxv::{self, Auxv};
 use crate::cpu::cpuinfo::{self, CpuInfo};
 use crate::cpu::topology;
 use crate::feature;
-use crate::root::HostRoot;
+use crate::root::{HostRoot, Part};
 use crate::seen::Seen;
 use crate::{HOST, NFD, platform};
 
@@ -24,11 +24,17 @@ const SMAPS: &str = "/proc/self/smaps";
 
 const GIB: i64 = 1 << 30;
 
+/// Free memory changes all the time.
+pub(crate) const TOTAL: Part = Part { path: MEMINFO, name: "total", of: only_total };
+/// As does how much of the swap is used.
+pub(crate) const SWAP: Part =
+    Part { path: SWAPS, name: "any", of: |text| lines(text).take(2).map(first_word).collect() };
+
 pub(crate) fn probe(root: &HostRoot, info: &Seen<CpuInfo>, auxv: &Seen<Auxv>, facts: &mut Facts) {
     let (size, source) = page_size(root, info, auxv);
     facts.set(HOST, "page_size", size.fact(source));
 
-    let total = root.seen(root.text(MEMINFO), "/proc").and_then(|text| match total(&text) {
+    let total = root.seen(root.text_of(&TOTAL), "/proc").and_then(|text| match total(&text) {
         Some(bytes) => Seen::Known(bytes),
         None => Seen::Unknown(format!("{MEMINFO}: no MemTotal in kB")),
     });
@@ -62,15 +68,25 @@ fn numa(root: &HostRoot, facts: &mut Facts) {
 }
 
 fn swap(root: &HostRoot, facts: &mut Facts) {
-    let swaps = root.seen(root.text(SWAPS), "/proc/sys/vm");
+    let swaps = root.seen(root.text_of(&SWAP), "/proc/sys/vm");
     // One line is the heading.
-    let enabled = swaps.map(|text| text.lines().filter(|line| !line.trim().is_empty()).count() > 1);
+    let enabled = swaps.map(|text| lines(&text).count() > 1);
     match &enabled {
         Seen::Known(enabled) => facts.features.set_attribute("memory.swap", "enabled", enabled.to_string()),
         Seen::Absent => {}
         Seen::Unknown(why) => facts.features.set_unknown("memory.swap", why),
     }
     facts.set(NFD, "memory-swap", enabled.true_only().fact(SWAPS));
+}
+
+/// Lines that are not empty.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim().is_empty())
+}
+
+/// The first word of a line, on a line of its own.
+fn first_word(line: &str) -> String {
+    format!("{}\n", line.split_whitespace().next().unwrap_or_default())
 }
 
 fn nv(root: &HostRoot, facts: &mut Facts) {
@@ -199,6 +215,11 @@ fn total(meminfo: &str) -> Option<i64> {
     kilobytes(meminfo, "MemTotal:").map(|bytes| bytes / GIB * GIB)
 }
 
+/// `/proc/meminfo` with nothing but the total, and that only as exactly as it counts.
+fn only_total(meminfo: &str) -> String {
+    total(meminfo).map_or_else(String::new, |bytes| format!("MemTotal: {} kB\n", bytes / 1024))
+}
+
 fn kilobytes(text: &str, key: &str) -> Option<i64> {
     let value = text.lines().find_map(|line| line.strip_prefix(key))?;
     value.trim().strip_suffix("kB")?.trim_end().parse::<i64>().ok()?.checked_mul(1024)
@@ -213,6 +234,11 @@ mod tests {
         for (kilobytes, gib) in [("24668720", 23), ("1048576", 1), ("1048575", 0)] {
             assert_eq!(total(&format!("MemTotal:       {kilobytes} kB\nMemFree: 1 kB\n")), Some(gib * GIB));
         }
+        assert_eq!(
+            only_total("MemTotal: 24668720 kB\nMemFree: 1 kB\n"),
+            only_total("MemTotal: 24668000 kB\nMemFree: 2 kB\n")
+        );
+        assert_eq!(total(&only_total("MemTotal: 24668720 kB\n")), Some(23 * GIB));
         for text in ["", "MemTotal: 1 MB\n", "MemTotal: x kB\n", "MemTotal: 9223372036854775807 kB\n"] {
             assert_eq!(total(text), None, "{text}");
         }

@@ -4,14 +4,16 @@ use bestfit_selector::facts::Facts;
 
 use crate::NFD;
 use crate::feature;
-use crate::root::HostRoot;
+use crate::root::{HostRoot, Part};
 use crate::seen::Seen;
 
 const LOADED: &str = "/proc/modules";
+/// Who uses a module changes all the time.
+pub(crate) const NAMES: Part = Part { path: LOADED, name: "names", of: |text| loaded(text).join("\n") };
 
 pub(crate) fn probe(root: &HostRoot, release: &Seen<String>, facts: &mut Facts) {
     // A kernel that cannot load modules has no such file, and NFD then no such feature.
-    let loaded = root.seen(root.text(LOADED), "/proc/sys").map(|text| loaded(&text));
+    let loaded = root.seen(root.text_of(&NAMES), "/proc/sys").map(|text| loaded(&text));
     let rdma = loaded.as_ref().map(|modules| has_rdma(modules));
     facts.set(NFD, "rdma.available", rdma.true_only().fact(LOADED));
 

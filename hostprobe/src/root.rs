@@ -32,6 +32,23 @@ enum Place {
     Recorded(Snapshot),
 }
 
+/// A file of the kernel of which only a part counts, so that only that part is an answer: the rest changes all the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) path: &'static str,
+    /// Tells it from other parts of the file.
+    pub(crate) name: &'static str,
+    /// The part of the whole text.
+    pub(crate) of: fn(&str) -> String,
+}
+
+impl Part {
+    /// The question that asks for it.
+    pub(crate) fn question(&self) -> String {
+        format!("only {}", self.name)
+    }
+}
+
 /// A host root that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the host root {path}")]
@@ -158,6 +175,11 @@ impl HostRoot {
         }
     }
 
+    /// What is asked of this root may be answered otherwise from `time` on, though nothing was written.
+    pub(crate) fn changes_at(&self, time: i64) {
+        self.note(|snapshot| snapshot.until = Some(snapshot.until.map_or(time, |until| until.min(time))));
+    }
+
     fn note(&self, write: impl FnOnce(&mut Snapshot)) {
         if let Some(record) = &self.record {
             write(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
@@ -205,6 +227,19 @@ impl HostRoot {
         self.ask(path, "file", || self.live_bytes(path).map(Answer::bytes))?.into_bytes(path)
     }
 
+    /// The part that counts of a file. A snapshot of an older bestfit holds the whole file.
+    pub(crate) fn text_of(&self, part: &Part) -> Result<String, ReadError> {
+        let (path, question) = (part.path, part.question());
+        if let Place::Recorded(snapshot) = &self.place
+            && snapshot.get(path, &question).is_none()
+        {
+            return self.text(path).map(|text| (part.of)(&text));
+        }
+        let live = || self.live_bytes(path).map(|bytes| Answer::Text((part.of)(&String::from_utf8_lossy(&bytes))));
+        let bytes = self.ask(path, &question, live)?.into_bytes(path)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The file at `path` up to where `enough` holds or the file ends. More than `limit` bytes before that is an error.
     pub(crate) fn text_until(
         &self,
@@ -226,6 +261,12 @@ impl HostRoot {
     /// The sorted names in the directory at `path`, at most 4096: more is an error, never cut.
     pub(crate) fn names(&self, path: &str) -> Result<Vec<String>, ReadError> {
         self.ask(path, "names", || self.live_names(path).map(Answer::Names))?.into_names(path)
+    }
+
+    /// Those of the names in the directory at `path` below which there is something named `child`.
+    pub(crate) fn names_with(&self, path: &str, child: &str) -> Result<Vec<String>, ReadError> {
+        self.ask(path, &format!("with {child}"), || self.live_names_with(path, child).map(Answer::Names))?
+            .into_names(path)
     }
 
     /// Whether something is at `path`.

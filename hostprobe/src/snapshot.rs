@@ -26,6 +26,9 @@ pub struct Snapshot {
     version: u32,
     /// Of the running machine only: what is no file.
     pub(crate) machine: Option<Machine>,
+    /// When an answer may mean something else, in seconds since 1970: not recorded, because it is asked of the answers.
+    #[serde(skip)]
+    pub(crate) until: Option<i64>,
     /// By path and question.
     reads: BTreeMap<String, BTreeMap<String, Answer>>,
 }
@@ -109,7 +112,7 @@ fn other(path: &str, why: &str) -> ReadError {
 
 impl Snapshot {
     pub(crate) fn new(machine: Option<Machine>) -> Self {
-        Self { version: VERSION, machine, reads: BTreeMap::new() }
+        Self { version: VERSION, machine, until: None, reads: BTreeMap::new() }
     }
 
     /// Reads a snapshot; an error has its line and column.
@@ -124,6 +127,13 @@ impl Snapshot {
 
     pub(crate) fn get(&self, path: &str, question: &str) -> Option<Answer> {
         self.reads.get(path)?.get(question).cloned()
+    }
+
+    /// Every question with its answer, in the order of paths: path, question, answer.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (&str, &str, &Answer)> {
+        self.reads.iter().flat_map(|(path, answers)| {
+            answers.iter().map(move |(question, answer)| (path.as_str(), question.as_str(), answer))
+        })
     }
 
     pub(crate) fn put(&mut self, path: &str, question: &str, answer: Answer) {

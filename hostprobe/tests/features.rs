@@ -6,8 +6,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use bestfit_hostprobe::{HostRoot, LABEL_NAMESPACE, nfd_labels, probe};
+use bestfit_hostprobe::{HostRoot, LABEL_NAMESPACE, nfd_labels, probe, probe_settled};
 use bestfit_selector::facts::{Facts, State};
+use bestfit_selector::microarch::Microarchitectures;
+use bestfit_selector::volatile;
 use tempfile::TempDir;
 
 const FEATURES_D: &str = "etc/kubernetes/node-feature-discovery/features.d";
@@ -149,5 +151,15 @@ fn a_failure_is_unknown_with_its_reason() {
     }
     for key in ["storage-nonrotationaldisk", "memory-nv.present", "usb-ff_1_1.present", "rdma.available"] {
         assert!(matches!(facts.get("nfd", key).unwrap().state, State::Unknown { .. }), "{key}");
+    }
+}
+
+/// What the shim reads is what `bestfit explain` decides by.
+#[test]
+fn settled_facts_are_all_facts_without_the_volatile_ones() {
+    for root in recorded().into_iter().map(|dir| HostRoot::at(dir).unwrap()).chain([HostRoot::running()]) {
+        let mut all = probe(&root);
+        volatile::set_aside(&mut all.features);
+        assert_eq!(probe_settled(&root, Microarchitectures::builtin()), all);
     }
 }

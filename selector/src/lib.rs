@@ -10,7 +10,8 @@
 //!
 //! In the order of the data:
 //! - [`digest`], [`facts`], [`features`], [`devices`], [`policy`], [`trust`], [`decision`]: the vocabulary;
-//! - [`scope`]: what a container was given, and facts narrowed to that;
+//! - [`scope`]: what a container was given, and facts narrowed to that; [`volatile`]: what is put aside, because it never
+//!   decides;
 //! - [`json`], [`yaml`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
 //! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; `admission`:
@@ -65,6 +66,7 @@ pub mod trust;
 mod trusting;
 pub mod value;
 pub mod version;
+pub mod volatile;
 pub mod yaml;
 
 pub use decide::{DecideError, decide};

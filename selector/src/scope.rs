@@ -8,6 +8,7 @@ mod which;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::devices::Kind;
@@ -39,7 +40,7 @@ const CDI_VENDORS: [(&str, Kind); 6] = [
 ];
 
 /// What a container was given of one kind of devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub enum Given {
     /// None.
     #[default]
@@ -73,7 +74,7 @@ pub enum Name {
 }
 
 /// The devices that a container was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Scope {
     given: BTreeMap<Kind, Given>,
     /// CDI devices of vendors that are not known here.

@@ -5,7 +5,7 @@
 //! [`program`] and [`tar`] make layers, [`image`] makes indexes, [`registry`] serves them, [`artifact`] attaches
 //! compatibility artifacts, [`signing`] signs them by real tools, [`hostile`] lies in a registry's place, [`node`] is one
 //! containerd with [`ctr`] as its client, [`record`] reads what bestfit decided, and [`leftovers`] finds what should be
-//! gone.
+//! gone. [`nfd`] builds what our facts and rules are held against.
 //!
 //! A workshop fails by panicking: the scenario that called it has failed then.
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod http;
 pub mod image;
 pub mod isolate;
 pub mod leftovers;
+pub mod nfd;
 pub mod node;
 pub mod peers;
 pub mod program;

@@ -12,6 +12,7 @@ use bestfit_selector::json;
 use bestfit_selector::microarch::Microarchitectures;
 use bestfit_selector::schema::Schemas;
 use bestfit_selector::scope::{Scope, narrow};
+use bestfit_selector::volatile;
 use serde_json::json;
 
 use super::{file, image};
@@ -41,6 +42,7 @@ pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
 /// The host that the command line asks about, as the container that it asks for sees it.
 pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
     let mut host = whole(arguments, config)?;
+    volatile::set_aside(&mut host.facts.features);
     match &arguments.devices {
         Devices::All => {}
         Devices::None => narrow(&mut host.facts, &Scope::default()),

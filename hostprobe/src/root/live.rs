@@ -84,6 +84,16 @@ impl HostRoot {
         Ok(names)
     }
 
+    pub(super) fn live_names_with(&self, path: &str, child: &str) -> Result<Vec<String>, ReadError> {
+        let mut names = Vec::new();
+        for name in self.live_names(path)? {
+            if self.live_exists(&format!("{path}/{name}/{child}"))? {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
     pub(super) fn live_exists(&self, path: &str) -> Result<bool, ReadError> {
         match self.open(path, OFlag::O_PATH).map_err(|errno| missing_or_failed(path, errno)) {
             Ok(_) => Ok(true),

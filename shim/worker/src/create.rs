@@ -7,12 +7,10 @@ use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Config, Location, Mode, PullDeadline};
-use bestfit_hostprobe::{HostRoot, hook, host_platform, probe_with};
+use bestfit_hostprobe::{HostRoot, host_platform};
 use bestfit_selector::decision::{HostPlatform, Outcome, Verdict};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::facts::Facts;
 use bestfit_selector::record::Applied;
-use bestfit_selector::schema::Schemas;
 use bestfit_selector::trust::TrustMode;
 use prost::Message;
 use tokio::task::JoinHandle;
@@ -21,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::containerd::Containerd;
 use crate::decision::Decided;
 use crate::ending::{End, broken};
+use crate::facts::HostFacts;
 use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
@@ -79,7 +78,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         Err(end) => create.ended(end),
     };
     relay.answer(&reply).await;
-    story.keep_inputs(&config.state);
+    story.keep_inputs(&config.state, &config.selection.policy);
     story.write(&config.log, priority);
 }
 
@@ -96,6 +95,9 @@ pub(crate) struct Create<'a> {
     pub(crate) default_fits: bool,
 }
 
+/// The facts on their way.
+type Probing = JoinHandle<Result<HostFacts, String>>;
+
 /// What can be known before the request is there.
 struct Prepared {
     containerd: Containerd,
@@ -106,17 +108,10 @@ struct Prepared {
 
 impl Create<'_> {
     async fn run(&mut self, relay: &mut Relay) -> Result<Priority, End> {
-        let root = HostRoot::running();
-        let host = host_platform(&root);
-        let targets =
-            Schemas::targets_of(&self.config.schemas.files).map_err(|error| End::Failed(error.to_string()))?;
+        let host = host_platform(&HostRoot::running());
         // The probe reads files while containerd is asked.
         let config = self.config.clone();
-        let mut probing = tokio::task::spawn_blocking(move || {
-            let mut facts = probe_with(&root, &targets);
-            ask_hooks(&config, &mut facts);
-            facts
-        });
+        let mut probing = tokio::task::spawn_blocking(move || HostFacts::read(&config));
         let (prepared, asked, waited) = self.prepare_and_wait(relay, &host, &mut probing).await?;
         self.story.waited(waited);
         self.deadline = asked.deadline;
@@ -174,7 +169,7 @@ impl Create<'_> {
         &mut self,
         relay: &mut Relay,
         host: &HostPlatform,
-        probing: &mut JoinHandle<Facts>,
+        probing: &mut Probing,
     ) -> Result<(Result<Prepared, End>, Asked, Duration), End> {
         let mut asking = pin!(asked(relay));
         let mut preparing = pin!(self.prepare(host, probing));
@@ -196,7 +191,7 @@ impl Create<'_> {
         Ok((prepared, asked, waited))
     }
 
-    async fn prepare(&mut self, host: &HostPlatform, probing: &mut JoinHandle<Facts>) -> Result<Prepared, End> {
+    async fn prepare(&mut self, host: &HostPlatform, probing: &mut Probing) -> Result<Prepared, End> {
         for finished in rebase::recover(&self.config.state, self.call).await {
             log::say(&finished, Priority::Warning, None);
         }
@@ -257,13 +252,6 @@ impl Create<'_> {
     }
 }
 
-/// What the site's own programs say about this host, within the time of a decision.
-fn ask_hooks(config: &Config, facts: &mut Facts) {
-    let (hooks, schemas) = (&config.hooks, &config.schemas.files);
-    let report = hook::ask(hooks, schemas, &config.hooks_dir(), config.selection.decision_deadline, facts);
-    report.notes.iter().for_each(|note| log::say(note, Priority::Warning, None));
-}
-
 /// The request. Where containerd dies before it sends one, its shims may stay, and this must not.
 async fn asked(relay: &mut Relay) -> Result<Asked, End> {
     let asked = tokio::time::timeout(ASKED_WITHIN, relay.request()).await.map_err(|_| End::GivenUp)?;
@@ -271,8 +259,9 @@ async fn asked(relay: &mut Relay) -> Result<Asked, End> {
 }
 
 /// The facts, once they are read.
-async fn probed(probing: &mut JoinHandle<Facts>) -> Result<Facts, End> {
-    probing.await.map_err(|error| End::Failed(format!("probing the host: {error}")))
+async fn probed(probing: &mut Probing) -> Result<HostFacts, End> {
+    let facts = probing.await.unwrap_or_else(|error| Err(error.to_string()));
+    facts.map_err(|why| End::Failed(format!("probing the host: {why}")))
 }
 
 /// The shorter of a limit and what a deadline leaves: two seconds are for the delegate, after which the relay gives up, and

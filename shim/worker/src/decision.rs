@@ -9,12 +9,13 @@ use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
 use bestfit_selector::platform::candidates;
-use bestfit_selector::scope::{Scope, narrow};
+use bestfit_selector::scope::Scope;
 
 use crate::containerd::Containerd;
 use crate::create::{Create, unix_now};
 use crate::decider::{self, Decider};
 use crate::ending::End;
+use crate::facts::{HostFacts, Seen};
 use crate::log::{self, Priority};
 use crate::remember::Remembered;
 use crate::subject::Subject;
@@ -40,35 +41,52 @@ impl Create<'_> {
         &mut self,
         containerd: &Containerd,
         subject: &Subject,
-        mut facts: Facts,
+        facts: HostFacts,
         host: &HostPlatform,
     ) -> Result<Decided, End> {
-        narrow(&mut facts, &Scope::of(&self.bundle.spec, &subject.default_config.config.env));
+        let scope = Scope::of(&self.bundle.spec, &subject.default_config.config.env);
+        let mut seen = Seen { facts, scope };
+        let decided = self.decided_by(containerd, subject, &mut seen, host).await;
+        self.story.seen = Some(seen);
+        decided
+    }
+
+    async fn decided_by(
+        &mut self,
+        containerd: &Containerd,
+        subject: &Subject,
+        seen: &mut Seen,
+        host: &HostPlatform,
+    ) -> Result<Decided, End> {
         let started = Instant::now();
         let deadline = self.within(self.config.selection.decision_deadline);
-        let mut ask = self.ask(subject, facts, host.clone(), deadline);
-        let program = decider::program();
-        let remembered = Remembered::of(&self.config.state, &ask, &subject.index_digest, &program)
-            .map_err(|error| End::Failed(format!("{}: {error}", program.display())))?;
+        let mut ask = self.ask(subject, host.clone(), deadline);
+        let remembered = self.remembered(&ask, subject, seen)?;
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
-            self.story.asked = Some(ask);
             return Ok(decided);
         }
         let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
-            self.story.asked = Some(ask);
             return Ok(decided);
         }
+        ask.facts = seen.narrowed().map_err(End::Failed)?;
+        // A cache of facts that turned out to be broken has other facts now.
+        let remembered = self.remembered(&ask, subject, seen)?;
         ask.deadline = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let mut decider = self.start_decider()?;
-        let decision = self.decide(subject, &ask, &mut decider, &remembered).await;
-        self.story.asked = Some(ask);
-        let decision = decision?;
+        let decision = self.decide(subject, &ask, &mut decider, &remembered).await?;
         let content = match self.here(containerd, subject, &decision).await {
             Some(ready) => Content::Here(Box::new(ready)),
             None => Content::From(Some(Box::new(decider))),
         };
         Ok(Decided { decision, content })
+    }
+
+    fn remembered(&self, ask: &Ask, subject: &Subject, seen: &Seen) -> Result<Remembered, End> {
+        let program = decider::program();
+        let seen = (seen.facts.digest(), &seen.scope);
+        Remembered::of(&self.config.state, ask, &subject.index_digest, seen, &program)
+            .map_err(|error| End::Failed(format!("{}: {error}", program.display())))
     }
 
     /// The decision that was made before, if it holds and nothing has to be fetched for it.
@@ -130,11 +148,12 @@ impl Create<'_> {
             .map_err(|error| End::Failed(error.to_string()))
     }
 
-    fn ask(&self, subject: &Subject, facts: Facts, host: HostPlatform, deadline: Duration) -> Ask {
+    /// The question, still without facts.
+    fn ask(&self, subject: &Subject, host: HostPlatform, deadline: Duration) -> Ask {
         let registries = &self.config.registries;
         Ask {
             reference: subject.reference.clone(),
-            facts,
+            facts: Facts::default(),
             policy: self.config.selection.policy.clone(),
             schemas: self.config.schemas.files.clone(),
             host,

@@ -76,13 +76,18 @@ pub(crate) fn say(message: &str, priority: Priority, record: Option<&[u8]>) {
     let _ = socket.send_to(packet.as_bytes(), JOURNAL);
 }
 
-/// Keeps the JSON of an input, so that `bestfit explain --record` can replay the decision; by digest, the oldest go first.
-pub(crate) fn keep_input(state: &Path, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+/// Keeps the JSON of an input, so that `bestfit explain --record` can replay the decision; by digest, the oldest go first. It
+/// is made only where it is not there yet.
+pub(crate) fn keep_input(state: &Path, digest: &Digest, json: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<()> {
     let dir = state.join("inputs/sha256");
     let file = dir.join(digest.hex());
     if let Ok(known) = File::options().append(true).open(&file) {
         // The oldest go first, and this one is in use.
         return known.set_modified(std::time::SystemTime::now());
+    }
+    let bytes = json()?;
+    if !digest.matches(&bytes) {
+        return Err(io::Error::other(format!("an input of the decision is not {digest} any more")));
     }
     crate::rebase::private_dir(&dir)?;
     let temporary = dir.join(format!("{}.{}", digest.hex(), std::process::id()));
@@ -126,8 +131,8 @@ mod tests {
     fn inputs_are_kept_by_digest_and_bounded() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..MAX_INPUTS + 5 {
-            let bytes = number.to_string();
-            keep_input(dir.path(), &Digest::of(bytes.as_bytes()), bytes.as_bytes()).unwrap();
+            let bytes = number.to_string().into_bytes();
+            keep_input(dir.path(), &Digest::of(&bytes), || Ok(bytes)).unwrap();
         }
         assert!(fs::read_dir(dir.path().join("inputs/sha256")).unwrap().count() <= MAX_INPUTS);
     }

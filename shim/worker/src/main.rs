@@ -10,7 +10,7 @@
 //! - [`subject`]: may this container be touched at all; [`mounts`], [`bundle`], [`image`]: what it reads for that
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
-//! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold
+//! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold; [`facts`]: the host's, from a cache
 //! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod create;
 mod decider;
 mod decision;
 mod ending;
+mod facts;
 mod image;
 mod list;
 mod log;

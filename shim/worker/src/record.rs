@@ -1,14 +1,17 @@
 //! Owns the story of one create while it happens, and turns it into the decision record that is written at its end.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bestfit_config::{Log, Mode};
-use bestfit_selector::decision::Decision;
+use bestfit_selector::decision::{Decision, InputDigests};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::exchange::{Answer, Ask};
+use bestfit_selector::exchange::Answer;
+use bestfit_selector::policy::Policy;
 use bestfit_selector::record::{Applied, Record, Refused};
 
+use crate::facts::Seen;
 use crate::log::{self, Priority};
 use crate::subject::Subject;
 
@@ -17,8 +20,8 @@ pub(crate) struct Story {
     started: Instant,
     /// Time in which there was nothing to do but to wait for the request.
     waited: Duration,
-    /// What was asked of the decider.
-    pub(crate) asked: Option<Ask>,
+    /// What the decision was made about.
+    pub(crate) seen: Option<Seen>,
     record: Record,
 }
 
@@ -28,7 +31,7 @@ impl Story {
         record.namespace = Some(namespace.to_owned());
         record.container = Some(container.to_owned());
         record.applied = Some(Applied::Default);
-        Self { started: Instant::now(), waited: Duration::ZERO, asked: None, record }
+        Self { started: Instant::now(), waited: Duration::ZERO, seen: None, record }
     }
 
     pub(crate) fn mode(&mut self, mode: Mode) {
@@ -97,12 +100,15 @@ impl Story {
     }
 
     /// Keeps what the record names only by hash, so that it can be replayed. Comes after the answer: nobody waits for it.
-    pub(crate) fn keep_inputs(&self, state: &Path) {
-        let Some(ask) = &self.asked else { return };
-        for json in [serde_json::to_vec(&ask.facts), serde_json::to_vec(&ask.policy)].into_iter().flatten() {
-            if let Err(error) = log::keep_input(state, &Digest::of(&json), &json) {
-                log::say(&format!("{}: {error}", state.display()), Priority::Warning, None);
-            }
+    pub(crate) fn keep_inputs(&mut self, state: &Path, policy: &Policy) {
+        let (Some(decision), Some(seen)) = (&self.record.decision, &mut self.seen) else { return };
+        let InputDigests { facts, policy: of_policy, .. } = &decision.inputs;
+        let json = |value: serde_json::Result<Vec<u8>>| value.map_err(io::Error::from);
+        let kept =
+            log::keep_input(state, facts, || json(serde_json::to_vec(&seen.narrowed().map_err(io::Error::other)?)))
+                .and_then(|()| log::keep_input(state, of_policy, || json(serde_json::to_vec(policy))));
+        if let Err(error) = kept {
+            log::say(&format!("{}: {error}", state.display()), Priority::Warning, None);
         }
     }
 

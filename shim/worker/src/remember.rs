@@ -11,6 +11,7 @@ use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Answer, Ask, RegistryAccess};
 use bestfit_selector::policy::Policy;
 use bestfit_selector::schema::SchemaFile;
+use bestfit_selector::scope::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::log::prune;
@@ -33,12 +34,15 @@ struct Question<'a> {
     default: &'a Option<Digest>,
     reference: &'a str,
     facts: Digest,
+    /// What of the host the container was given.
+    scope: &'a Scope,
     policy: &'a Policy,
     schemas: &'a [SchemaFile],
     host: &'a HostPlatform,
     registries: &'a RegistryAccess,
-    /// The program that decides, and with it the built-in schemas: device, inode, size and time of change.
-    program: [i128; 4],
+    /// The program that decides, and with it the built-in schemas; and this one, which narrows facts: device, inode, size and
+    /// time of change.
+    programs: [[i128; 4]; 2],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,20 +55,26 @@ struct Kept {
 }
 
 impl Remembered {
-    /// The place for the answer to `ask` about `index`, below the state directory.
-    pub(crate) fn of(state: &Path, ask: &Ask, index: &Digest, program: &Path) -> io::Result<Self> {
-        let meta = std::fs::metadata(program)?;
-        let changed = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    /// The place for the answer to `ask` about `index` and the facts of a digest, below the state directory. The facts in `ask`
+    /// do not count: they may not have been read.
+    pub(crate) fn of(
+        state: &Path,
+        ask: &Ask,
+        index: &Digest,
+        (facts, scope): (Digest, &Scope),
+        program: &Path,
+    ) -> io::Result<Self> {
         let question = Question {
             index,
             default: &ask.default,
             reference: &ask.reference,
-            facts: Digest::of(&serde_json::to_vec(&ask.facts)?),
+            facts,
+            scope,
             policy: &ask.policy,
             schemas: &ask.schemas,
             host: &ask.host,
             registries: &ask.registries,
-            program: [meta.dev().into(), meta.ino().into(), meta.size().into(), changed],
+            programs: [identity(program)?, identity(Path::new("/proc/self/exe"))?],
         };
         let name = Digest::of(&serde_json::to_vec(&question)?);
         Ok(Self { file: state.join("decisions").join(name.hex()) })
@@ -97,6 +107,12 @@ impl Remembered {
         std::fs::rename(&temporary, &self.file)?;
         prune(dir, MAX_DECISIONS)
     }
+}
+
+fn identity(program: &Path) -> io::Result<[i128; 4]> {
+    let meta = std::fs::metadata(program)?;
+    let changed = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    Ok([meta.dev().into(), meta.ino().into(), meta.size().into(), changed])
 }
 
 #[cfg(test)]
@@ -139,7 +155,8 @@ mod tests {
     fn an_answer_holds_from_when_it_was_given_until_the_first_list_expires() {
         let state = tempfile::tempdir().unwrap();
         let program = std::env::current_exe().unwrap();
-        let place = Remembered::of(state.path(), &ask(), &Digest::of(b"index"), &program).unwrap();
+        let seen = (Digest::of(b"facts"), &Scope::default());
+        let place = Remembered::of(state.path(), &ask(), &Digest::of(b"index"), seen, &program).unwrap();
         assert!(place.recall(100).is_none());
         place.keep(&answer(None), 100).unwrap();
         assert!(place.recall(100).is_none(), "what could not be read is asked for again");
@@ -155,16 +172,18 @@ mod tests {
     fn another_question_has_another_place() {
         let state = tempfile::tempdir().unwrap();
         let program = std::env::current_exe().unwrap();
-        let file =
-            |ask: &Ask, index: &[u8]| Remembered::of(state.path(), ask, &Digest::of(index), &program).unwrap().file;
+        let of = |ask: &Ask, index: &[u8], facts: &[u8], scope: &Scope| {
+            Remembered::of(state.path(), ask, &Digest::of(index), (Digest::of(facts), scope), &program).unwrap().file
+        };
+        let file = |ask: &Ask, index: &[u8]| of(ask, index, b"facts", &Scope::default());
         let first = file(&ask(), b"index");
         assert_eq!(first, file(&Ask { now: 200, deadline: Duration::ZERO, ..ask() }, b"index"));
         let mut other = vec![file(&ask(), b"other")];
         other.push(file(&Ask { reference: "localhost/b:1".to_owned(), ..ask() }, b"index"));
         other.push(file(&Ask { default: Some(Digest::of(b"d")), ..ask() }, b"index"));
-        let mut facts = ask();
-        facts.facts.set("host", "a", bestfit_selector::facts::Fact::known(true, "/a"));
-        other.push(file(&facts, b"index"));
+        other.push(of(&ask(), b"index", b"other facts", &Scope::default()));
+        let given = serde_json::json!({"linux": {"devices": [{"path": "/dev/kfd"}]}});
+        other.push(of(&ask(), b"index", b"facts", &Scope::of(&given, &[])));
         let mut policy = ask();
         policy.policy.on_error = bestfit_selector::policy::Otherwise::Deny;
         other.push(file(&policy, b"index"));

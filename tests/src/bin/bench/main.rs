@@ -4,13 +4,14 @@
 //! arguments ─▶ image (what runs) ─▶ start (paired starts) ─┐
 //!                                   memory (relays) ───────┼─▶ report: text, target/bench.json
 //!                                   lookup (registries) ───┤
-//!                                   matching (no container)┘
+//!                                   matching, facts ───────┘
 //! ```
 //!
 //! `make bench BENCH="--n 20 --line 1.7"`: starts per side, line of containerd (1.6, 1.7, 2.1, system).
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot run fails")]
 
 mod arguments;
+mod facts;
 mod image;
 mod lookup;
 mod machine;
@@ -27,7 +28,7 @@ use bestfit_tests::isolate;
 use bestfit_tests::node::{Node, Options};
 use bestfit_tests::registry::{Kind, Registry};
 
-use arguments::Arguments;
+use arguments::{Arguments, Only};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -37,11 +38,16 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    if arguments.only_matching {
-        report::matching(&matching::measure());
-        return ExitCode::SUCCESS;
+    match arguments.only {
+        Some(Only::Matching) => report::matching(&matching::measure()),
+        Some(Only::Facts) => report::facts(&facts::measure()),
+        Some(Only::Starts) | None => return in_a_workshop(&arguments),
     }
-    match isolate::isolated(|| measure(&arguments)) {
+    ExitCode::SUCCESS
+}
+
+fn in_a_workshop(arguments: &Arguments) -> ExitCode {
+    match isolate::isolated(|| measure(arguments)) {
         Ok(code) => code,
         Err(why) => {
             println!("SKIP: benchmarks: {why}");
@@ -61,14 +67,21 @@ fn measure(arguments: &Arguments) -> ExitCode {
     let machine = machine::describe(&node);
     let images = image::prepare(&node, &registry);
     let starts = start::measure(&mut node, &images, arguments.n);
+    if arguments.only == Some(Only::Starts) {
+        report::starts(&machine, &starts);
+        return ExitCode::SUCCESS;
+    }
     let memory = memory::measure(&mut node, &images.plain);
     let lookups = lookup::measure(&mut node, registry);
-    let matching = matching::measure();
+    let (matching, facts) = (matching::measure(), facts::measure());
     let left = node.leftovers();
-    report::print(&machine, &starts, &memory, &lookups);
+    report::starts(&machine, &starts);
+    report::memory(&memory);
+    report::lookups(&lookups);
     report::matching(&matching);
+    report::facts(&facts);
     left.iter().for_each(|what| println!("left behind: {what}"));
-    let file = report::write(&machine, &starts, &memory, &lookups, &matching);
+    let file = report::write(&machine, &starts, &memory, &lookups, &matching, &facts);
     println!("\nwritten: {}", file.display());
     if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bestfit_tests::peers;
 use serde_json::{Map, Value, json};
 
+use crate::facts::Facts;
 use crate::lookup::Lookups;
 use crate::machine;
 use crate::matching::{KEYS, Matching};
@@ -22,8 +23,8 @@ fn name(side: Side) -> &'static str {
     }
 }
 
-/// Prints everything for people.
-pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory, lookups: &Lookups) {
+/// Prints the machine, and what starts cost.
+pub(crate) fn starts(about: &Map<String, Value>, starts: &Starts) {
     for (what, value) in about {
         println!("{what:12} {}", value.as_str().unwrap_or_default());
     }
@@ -46,8 +47,15 @@ pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory
     }
     let [default, swap] = [Side::Default, Side::WarmSwap].map(|side| starts.worker_ms(side));
     println!("  the whole worker, warm: default {default:.1} ms, swap {swap:.1} ms (its own clock plus one process)");
-    println!("  bestfit host --json: {:.1} ms", starts.facts);
+}
+
+/// Prints what relays keep.
+pub(crate) fn memory(memory: &Memory) {
     println!("\nmemory, PSS: one relay {} kB, each of ten {:.0} kB", memory.alone, memory.each_of_ten);
+}
+
+/// Prints what it costs to ask registries.
+pub(crate) fn lookups(lookups: &Lookups) {
     println!("\ncold decisions");
     for cold in lookups.cold.iter().chain([&lookups.carried]) {
         let (entries, rounds, requests) = (cold.entries, cold.rounds, cold.requests);
@@ -59,14 +67,32 @@ pub(crate) fn print(about: &Map<String, Value>, starts: &Starts, memory: &Memory
 
 /// Prints how fast entries are matched.
 pub(crate) fn matching(sizes: &[Matching]) {
-    let build = if cfg!(debug_assertions) { "DEBUG BUILD: does not count" } else { "release" };
-    println!("\nmatching, one core, {KEYS} keys per entry, {build}; nanoseconds per entry, median [95 % interval]");
+    println!("\nmatching, one core, {KEYS} keys per entry, {}; nanoseconds per entry, median [95 % interval]", build());
     for size in sizes {
         let (entries, rate) = (size.entries, size.per_second());
         println!("  {entries:2} entries: {:.0}, {rate:.0} (entry, host) per second", size.evaluate);
         println!("              with the host's table built per pass {:.0}", size.with_host);
         println!("              a whole decision from bytes {:.0}", size.decide);
     }
+}
+
+/// Prints how long facts take.
+pub(crate) fn facts(facts: &Facts) {
+    println!("\nfacts of this host, {}; microseconds, median [95 % interval]", build());
+    println!("  as a process: bestfit host --json {:.0}", facts.process);
+    if let Some(nfd) = &facts.nfd {
+        println!("                NFD's sources       {:.0}; ratio {}", nfd.process, nfd.process_ratio);
+    }
+    println!("  in a process: all of ours         {:.0}", facts.within);
+    if let Some(nfd) = &facts.nfd {
+        println!("                NFD's sources       {:.0}; ratio {}", nfd.within, nfd.within_ratio);
+    }
+    println!("  from the cache: checked           {:.0}", facts.cached);
+    println!("                  and read          {:.0}", facts.cached_read);
+}
+
+fn build() -> &'static str {
+    if cfg!(debug_assertions) { "DEBUG BUILD: does not count" } else { "release" }
 }
 
 /// Writes `target/bench.json`.
@@ -76,6 +102,7 @@ pub(crate) fn write(
     memory: &Memory,
     lookups: &Lookups,
     matching: &[Matching],
+    facts: &Facts,
 ) -> PathBuf {
     let ratio = |side: Side| round(starts.ratios[&side].value);
     // The index of few entries in the first registry there is: the whole table stands beside it, under "cold".
@@ -104,7 +131,17 @@ pub(crate) fn write(
         "start_wall_ms": by_side(&|side| Some(starts.wall[&side].json())),
         "stages_us": by_side(&stages),
         "process_ms": starts.processes.iter().map(|(program, took)| ((*program).to_owned(), took.json())).collect::<Map<_, _>>(),
-        "host_facts_ms": starts.facts.json(),
+        "release": !cfg!(debug_assertions),
+        "facts_us": {
+            "process": facts.process.json(),
+            "within": facts.within.json(),
+            "cached": facts.cached.json(),
+            "cached_read": facts.cached_read.json(),
+            "nfd_process": facts.nfd.as_ref().map(|nfd| nfd.process.json()),
+            "nfd_within": facts.nfd.as_ref().map(|nfd| nfd.within.json()),
+        },
+        "facts_process_ratio_to_nfd": facts.nfd.as_ref().map(|nfd| nfd.process_ratio.json()),
+        "facts_within_ratio_to_nfd": facts.nfd.as_ref().map(|nfd| nfd.within_ratio.json()),
         "cold": lookups.cold.iter().map(cold).collect::<Vec<_>>(),
         "carried": cold(&lookups.carried),
         "evaluations_per_second": matching.last().map(|size| round(size.per_second())),

@@ -54,8 +54,6 @@ pub(crate) struct Starts {
     pub(crate) stages: BTreeMap<Side, BTreeMap<&'static str, Median>>,
     /// Milliseconds to start and end each of our programs with nothing to do.
     pub(crate) processes: BTreeMap<&'static str, Median>,
-    /// Milliseconds of `bestfit host --json`: the program and all facts.
-    pub(crate) facts: Median,
 }
 
 impl Starts {
@@ -93,7 +91,6 @@ pub(crate) fn measure(node: &mut Node, images: &Images, n: usize) -> Starts {
         wall: wall.iter().map(|(side, times)| (*side, Median::of(times.iter().copied()))).collect(),
         stages: [Side::Default, Side::WarmSwap].map(|side| (side, stages(node, side, images, n))).into(),
         processes: ["bestfit-worker", "bestfit-decider"].map(|name| (name, process(name))).into(),
-        facts: Median::of((0..50).map(|_| node.bestfit(&["host", "--json"]).ok().took.as_secs_f64() * 1e3)),
     }
 }
 

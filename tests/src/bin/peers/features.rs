@@ -36,7 +36,7 @@ struct Output {
 
 /// Builds NFD, runs it and ourselves on each host, and prints what differs.
 pub(crate) fn compare() -> Result<(), String> {
-    let Some(nfd) = build()? else { return Ok(()) };
+    let Some(nfd) = bestfit_tests::nfd::program("features")? else { return Ok(()) };
     let mut undocumented = compare_one("this host", &nfd, None)?;
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hostprobe/tests/hosts");
     let mut roots: Vec<PathBuf> = fs::read_dir(&hosts)
@@ -50,27 +50,6 @@ pub(crate) fn compare() -> Result<(), String> {
         undocumented += compare_one(&name, &nfd, Some(&root))?;
     }
     if undocumented == 0 { Ok(()) } else { Err(format!("{undocumented} differences that docs/peers.md does not name")) }
-}
-
-/// The program, as one static file; none where there is no Go.
-fn build() -> Result<Option<PathBuf>, String> {
-    if Command::new("go").arg("version").output().is_err() {
-        println!("SKIP: no go here");
-        return Ok(None);
-    }
-    let program = bestfit_tests::peers::target_dir().join("peers/bin/nfd-features");
-    let status = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&program)
-        .arg("./features")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/nfd"))
-        .env("CGO_ENABLED", "0")
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(Some(program)),
-        Ok(status) => Err(format!("go build: {status}")),
-        Err(error) => Err(format!("go build: {error}")),
-    }
 }
 
 /// Compares one host and returns how many differences are not documented.

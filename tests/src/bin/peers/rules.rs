@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bestfit_selector::features::{Features, Instance};
@@ -280,7 +280,7 @@ impl Random {
 
 /// Compares and prints; an error where anything differs.
 pub(crate) fn compare() -> Result<(), String> {
-    let Some(program) = build()? else { return Ok(()) };
+    let Some(program) = bestfit_tests::nfd::program("rules")? else { return Ok(()) };
     let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
     let (seed, cases) = (number("SEED", SEED), number("CASES", CASES));
     let mut random = Random(seed.max(1));
@@ -335,23 +335,5 @@ fn ask(program: &Path, cases: &[(String, Features)]) -> Result<Vec<Value>, Strin
     match status.success() && read.len() == cases.len() {
         true => Ok(read),
         false => Err(format!("NFD answered {} of {} questions: {status}", read.len(), cases.len())),
-    }
-}
-
-/// The program, as one static file; none where there is no Go.
-fn build() -> Result<Option<PathBuf>, String> {
-    if Command::new("go").arg("version").output().is_err() {
-        println!("SKIP: no go here");
-        return Ok(None);
-    }
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tests.join("../target"), PathBuf::from);
-    let program = target.join("peers/bin/nfd-rules");
-    let mut go = Command::new("go");
-    go.args(["build", "-o"]).arg(&program).arg("./rules").current_dir(tests.join("peers/nfd")).env("CGO_ENABLED", "0");
-    match go.status() {
-        Ok(status) if status.success() => Ok(Some(program)),
-        Ok(status) => Err(format!("go build: {status}")),
-        Err(error) => Err(format!("go build: {error}")),
     }
 }

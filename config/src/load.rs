@@ -245,6 +245,10 @@ impl State {
     fn site(&mut self) {
         let schemas = schemas::read(&mut self.config.schemas, &mut self.problems);
         let Some(schemas) = schemas else { return };
+        if self.config.selection.policy.rules.is_empty() && self.config.hooks.is_empty() {
+            // Most sites have neither, and to read the built-in schemas takes every create a millisecond.
+            return;
+        }
         let schemas = schemas.as_ref().unwrap_or(Schemas::builtin());
         let mut wrong = site::check(&self.config.selection.policy, schemas);
         wrong.extend(hooks::check(&self.config.hooks, schemas));

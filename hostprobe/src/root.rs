@@ -219,7 +219,8 @@ impl HostRoot {
     /// The whole file at the absolute `path`. Bytes that are no UTF-8 become U+FFFD, so that one odd byte in a name does
     /// not hide the rest.
     pub(crate) fn text(&self, path: &str) -> Result<String, ReadError> {
-        self.bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let lossy = |error: std::string::FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+        self.bytes(path).map(|bytes| String::from_utf8(bytes).unwrap_or_else(lossy))
     }
 
     /// The whole file at the absolute `path`; a longer one than 1 MiB is an error, never cut.

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bestfit_selector::json::{self, JsonError};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -51,7 +49,9 @@ pub(crate) struct Machine {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
     Text(String),
-    Base64(String),
+    /// What is no UTF-8.
+    #[serde(with = "in_base64")]
+    Base64(Vec<u8>),
     Names(Vec<String>),
     Is(bool),
     Missing,
@@ -62,7 +62,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
-        String::from_utf8(bytes).map_or_else(|error| Self::Base64(STANDARD.encode(error.as_bytes())), Self::Text)
+        String::from_utf8(bytes).map_or_else(|error| Self::Base64(error.into_bytes()), Self::Text)
     }
 
     pub(crate) fn of_error(error: ReadError) -> Self {
@@ -86,7 +86,7 @@ impl Answer {
     pub(crate) fn into_bytes(self, path: &str) -> Result<Vec<u8>, ReadError> {
         match self.told(path)? {
             Self::Text(text) => Ok(text.into_bytes()),
-            Self::Base64(text) => STANDARD.decode(text).map_err(|error| other(path, &error.to_string())),
+            Self::Base64(bytes) => Ok(bytes),
             _ => Err(other(path, "not the kind of answer that was asked for")),
         }
     }
@@ -103,6 +103,22 @@ impl Answer {
             Self::Is(is) => Ok(is),
             _ => Err(other(path, "not the kind of answer that was asked for")),
         }
+    }
+}
+
+/// Bytes as text.
+mod in_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(de::Error::custom)
     }
 }
 

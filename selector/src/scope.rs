@@ -52,7 +52,7 @@ pub enum Given {
 }
 
 /// How a runtime spec names devices of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Name {
     /// All of them.
     All,

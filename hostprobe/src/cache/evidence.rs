@@ -163,19 +163,19 @@ fn since_epoch(found: &fs::Metadata) -> Option<Duration> {
 
 /// An answer, so that no other one has the same bytes.
 fn put(answer: &Answer, seen: &mut Vec<u8>) {
-    let mut text = |tag: u8, text: &str| {
+    let mut bytes = |tag: u8, bytes: &[u8]| {
         seen.push(tag);
-        seen.extend((text.len() as u64).to_le_bytes());
-        seen.extend(text.as_bytes());
+        seen.extend((bytes.len() as u64).to_le_bytes());
+        seen.extend(bytes);
     };
     match answer {
-        Answer::Text(content) => text(b't', content),
-        Answer::Base64(content) => text(b'b', content),
-        Answer::Names(names) => text(b'n', &names.join("\n")),
-        Answer::Is(is) => text(b'i', if *is { "1" } else { "0" }),
-        Answer::Missing => text(b'm', ""),
-        Answer::Errno(errno) => text(b'e', &errno.to_string()),
-        Answer::Unreadable(why) => text(b'u', why),
+        Answer::Text(content) => bytes(b't', content.as_bytes()),
+        Answer::Base64(content) => bytes(b'b', content),
+        Answer::Names(names) => bytes(b'n', names.join("\n").as_bytes()),
+        Answer::Is(is) => bytes(b'i', &[u8::from(*is)]),
+        Answer::Missing => bytes(b'm', &[]),
+        Answer::Errno(errno) => bytes(b'e', &errno.to_le_bytes()),
+        Answer::Unreadable(why) => bytes(b'u', why.as_bytes()),
     }
 }
 
@@ -187,6 +187,7 @@ fn again(root: &HostRoot, path: &str, question: &str) -> Option<Answer> {
             "names" => root.names(path).map(Answer::Names),
             "exists" => root.exists(path).map(Answer::Is),
             "regular" => root.is_regular(path).map(Answer::Is),
+            "automount" => root.awaits_mount(path).map(Answer::Is),
             _ => return None,
         },
         Some(("only", name)) => {

@@ -225,9 +225,11 @@ impl Reader<'_> {
             return self.error(Some(start), format!("more than {MAX_NODES} nodes"));
         }
         for (id, node) in nodes {
-            let at = place(self.text, id, start);
+            // Only a mistake needs its place.
+            let text = self.text;
+            let at = || place(text, id, start);
             if id.is_empty() || id.len() > MAX_NAME || id == "*" {
-                self.error(at, "a node has no name, or one that is too long");
+                self.error(at(), "a node has no name, or one that is too long");
                 continue;
             }
             let read = self.node(id, node, at);
@@ -235,34 +237,39 @@ impl Reader<'_> {
         }
     }
 
-    /// Each field by itself, so that all that are wrong are found at once.
-    fn node(&mut self, id: &str, node: &Json, at: Option<usize>) -> Node {
+    /// Where something is wrong each field by itself, so that all that are wrong are found at once.
+    fn node(&mut self, id: &str, node: &Json, at: impl Fn() -> Option<usize>) -> Node {
         let label = node.get("label").and_then(Json::as_str).unwrap_or_default();
         let metadata = match node.get("metadata") {
             None => return Node { doc: label.to_owned(), ..Node::default() },
             Some(metadata) => metadata,
         };
         let Some(fields) = metadata.as_object() else {
-            self.error(at, format!("{}: its \"metadata\" is no object", json::plain(id, 100)));
+            self.error(at(), format!("{}: its \"metadata\" is no object", json::plain(id, 100)));
             return Node::default();
         };
+        let mut node = Node::deserialize(metadata).unwrap_or_else(|_| self.good_fields(id, fields, at));
+        if node.doc.is_empty() {
+            node.doc = label.to_owned();
+        }
+        node
+    }
+
+    fn good_fields(&mut self, id: &str, fields: &Map<String, Json>, at: impl Fn() -> Option<usize>) -> Node {
         let mut good = Map::new();
         for (field, value) in fields {
             let one: Map<String, Json> = [(field.clone(), value.clone())].into_iter().collect();
             match serde_json::from_value::<Node>(Json::Object(one.clone())) {
                 Ok(_) => good.extend(one),
                 Err(error) => {
+                    let at = at();
                     let place = at.and_then(|at| place(self.text, field, at)).or(at);
                     let (id, field) = (json::plain(id, 100), json::plain(field, 100));
                     self.error(place, format!("{id}, {field:?}: {}", json::plain(&error.to_string(), 300)));
                 }
             }
         }
-        let mut node: Node = serde_json::from_value(Json::Object(good)).unwrap_or_default();
-        if node.doc.is_empty() {
-            node.doc = label.to_owned();
-        }
-        node
+        serde_json::from_value(Json::Object(good)).unwrap_or_default()
     }
 
     fn edges(&mut self, graph: &Map<String, Json>, file: &mut File) {

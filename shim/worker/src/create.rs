@@ -197,7 +197,7 @@ impl Create<'_> {
         }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
-        let subject = identify(&containerd, &self.call.id, self.bundle, host).await?;
+        let subject = identify(&containerd, &self.call.id, self.bundle, host, &self.config.state).await?;
         self.story.subject(&subject);
         let decided = match self.mode {
             Mode::Select => Some(self.decided(&containerd, &subject, probed(probing).await?, host).await?),

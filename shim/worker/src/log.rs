@@ -8,14 +8,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use bestfit_config::Log;
-use bestfit_selector::digest::Digest;
 use serde::Serialize;
 
 /// systemd's native socket (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
-/// The most documents that are kept for replaying decisions.
-pub(crate) const MAX_INPUTS: usize = 512;
-
 /// How loud a line is (syslog(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
@@ -76,26 +72,6 @@ pub(crate) fn say(message: &str, priority: Priority, record: Option<&[u8]>) {
     let _ = socket.send_to(packet.as_bytes(), JOURNAL);
 }
 
-/// Keeps the JSON of an input, so that `bestfit explain --record` can replay the decision; by digest, the oldest go first. It
-/// is made only where it is not there yet.
-pub(crate) fn keep_input(state: &Path, digest: &Digest, json: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<()> {
-    let dir = state.join("inputs/sha256");
-    let file = dir.join(digest.hex());
-    if let Ok(known) = File::options().append(true).open(&file) {
-        // The oldest go first, and this one is in use.
-        return known.set_modified(std::time::SystemTime::now());
-    }
-    let bytes = json()?;
-    if !digest.matches(&bytes) {
-        return Err(io::Error::other(format!("an input of the decision is not {digest} any more")));
-    }
-    crate::rebase::private_dir(&dir)?;
-    let temporary = dir.join(format!("{}.{}", digest.hex(), std::process::id()));
-    fs::write(&temporary, bytes)?;
-    fs::rename(&temporary, &file)?;
-    prune(&dir, MAX_INPUTS)
-}
-
 /// Removes the oldest files of a directory that holds more than `keep`.
 pub(crate) fn prune(dir: &Path, keep: usize) -> io::Result<()> {
     let mut files: Vec<_> = fs::read_dir(dir)?
@@ -125,15 +101,5 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "line 9\n");
         assert_eq!(fs::read_to_string(sibling(&file, ".1")).unwrap(), "line 6\nline 7\nline 8\n");
-    }
-
-    #[test]
-    fn inputs_are_kept_by_digest_and_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        for number in 0..MAX_INPUTS + 5 {
-            let bytes = number.to_string().into_bytes();
-            keep_input(dir.path(), &Digest::of(&bytes), || Ok(bytes)).unwrap();
-        }
-        assert!(fs::read_dir(dir.path().join("inputs/sha256")).unwrap().count() <= MAX_INPUTS);
     }
 }

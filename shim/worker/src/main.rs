@@ -11,6 +11,7 @@
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
 //! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold; [`facts`]: the host's, from a cache
+//! - [`documents`]: what is kept by digest
 //! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod content;
 mod create;
 mod decider;
 mod decision;
+mod documents;
 mod ending;
 mod facts;
 mod image;

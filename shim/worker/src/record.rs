@@ -11,6 +11,7 @@ use bestfit_selector::exchange::Answer;
 use bestfit_selector::policy::Policy;
 use bestfit_selector::record::{Applied, Record, Refused};
 
+use crate::documents;
 use crate::facts::Seen;
 use crate::log::{self, Priority};
 use crate::subject::Subject;
@@ -104,9 +105,10 @@ impl Story {
         let (Some(decision), Some(seen)) = (&self.record.decision, &mut self.seen) else { return };
         let InputDigests { facts, policy: of_policy, .. } = &decision.inputs;
         let json = |value: serde_json::Result<Vec<u8>>| value.map_err(io::Error::from);
-        let kept =
-            log::keep_input(state, facts, || json(serde_json::to_vec(&seen.narrowed().map_err(io::Error::other)?)))
-                .and_then(|()| log::keep_input(state, of_policy, || json(serde_json::to_vec(policy))));
+        let dir = documents::inputs(state);
+        let facts_json = || json(serde_json::to_vec(&seen.narrowed().map_err(io::Error::other)?));
+        let kept = documents::keep(&dir, facts, facts_json)
+            .and_then(|()| documents::keep(&dir, of_policy, || json(serde_json::to_vec(policy))));
         if let Err(error) = kept {
             log::say(&format!("{}: {error}", state.display()), Priority::Warning, None);
         }

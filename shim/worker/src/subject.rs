@@ -3,6 +3,7 @@
 //! index, the entry that containerd chose, and the proof that the snapshot is that entry's.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::digest::Digest;
@@ -15,6 +16,7 @@ use prost_types::Timestamp;
 
 use crate::bundle::Bundle;
 use crate::containerd::{ApiError, Containerd};
+use crate::documents;
 use crate::image::{ImageConfig, ImageError, Manifest};
 use crate::mounts;
 use crate::plan::UserPart;
@@ -88,6 +90,7 @@ pub(crate) async fn identify(
     id: &str,
     bundle: &Bundle,
     host: &HostPlatform,
+    state: &Path,
 ) -> Result<Subject, Leave> {
     match bundle.annotation(CONTAINER_TYPE) {
         Some("sandbox") => return Err(Leave::Sandbox),
@@ -102,7 +105,7 @@ pub(crate) async fn identify(
     let image = image?;
     let index_type = image.target.as_ref().map(|target| target.media_type.clone()).unwrap_or_default();
     let (image, index_digest) = unambiguous_index(containerd, &container, image, bundle).await?;
-    let index_bytes = containerd.document(&index_digest).await?;
+    let index_bytes = documents::read(containerd, state, &index_digest).await?;
     let index = match Index::parse(&index_bytes) {
         Ok(index) => index,
         Err(error) => return rule(format!("index {index_digest}: {error}")),
@@ -113,7 +116,7 @@ pub(crate) async fn identify(
             host.os, host.architecture
         ));
     };
-    let manifest = match containerd.document(&default.digest).await {
+    let manifest = match documents::read(containerd, state, &default.digest).await {
         Ok(bytes) => Manifest::parse(default.digest, &bytes)?,
         Err(error) if error.is_not_found() => {
             return rule(format!(
@@ -124,8 +127,8 @@ pub(crate) async fn identify(
         Err(error) => return Err(error.into()),
     };
     let default_config_digest = manifest.config.digest;
-    let default_config =
-        ImageConfig::parse(default_config_digest, &containerd.document(&default_config_digest).await?)?;
+    let config_bytes = documents::read(containerd, state, &default_config_digest).await?;
+    let default_config = ImageConfig::parse(default_config_digest, &config_bytes)?;
     let chain = default_config.chain_ids(default_config_digest, &manifest)?;
     if chain.last() != Some(&snapshot.parent) {
         return rule(format!(

@@ -17,6 +17,7 @@ use crate::content::{BringError, Bringer, Described, Writing};
 use crate::create::Create;
 use crate::decider::Decider;
 use crate::decision::{Content, Decided};
+use crate::documents;
 use crate::ending::End;
 use crate::image::ProcessConfig;
 use crate::log::{self, Priority};
@@ -186,7 +187,7 @@ async fn same_users(
     let remembered = known.parent().map_or(Ok(()), |dir| {
         private_dir(dir)?;
         std::fs::write(&known, pair)?;
-        log::prune(dir, log::MAX_INPUTS)
+        log::prune(dir, documents::MAX_DOCUMENTS)
     });
     if let Err(error) = remembered {
         log::say(&format!("{}: {error}", known.display()), Priority::Warning, None);

@@ -176,9 +176,9 @@ fn artifacts_about_something_else_or_that_are_none() {
 #[test]
 fn a_broken_configuration_stops_what_depends_on_it() {
     let sandbox = Sandbox::new();
-    sandbox.write("config.toml", "[trust]\nmode = \"require\"\n");
+    sandbox.write("config.toml", "[trsut]\nmode = \"require\"\n");
     for arguments in [&["explain", "oci:x"][..], &["check", "oci:x"], &["config", "show"]] {
-        refused(&sandbox.bestfit(arguments), 78, "error: DIR/config.toml:1:2: unknown key \"trust\"\nhint: ");
+        refused(&sandbox.bestfit(arguments), 78, "error: DIR/config.toml:1:2: unknown key \"trsut\"\nhint: ");
     }
     assert_eq!(sandbox.bestfit(&["host"]).code, 0);
     sandbox.write("config.toml", "");

@@ -14,4 +14,5 @@ mod pages;
 mod ps;
 mod sandbox;
 mod schema;
+mod trust;
 mod usage;

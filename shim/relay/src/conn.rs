@@ -369,14 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_came_ahead_of_a_restore_is_dismissed() {
+    fn a_restore_is_the_workers_to_leave_or_to_refuse() {
         let bench = Bench::new(&["-ahead"], true);
-        wait_for(&bench.folder.path().join("started"));
+        bench.folder.write("answer", "L");
+        bench.folder.write("go", "");
         let mut create = bench.create();
         wire::put_bytes(&mut create, 8, b"/checkpoint");
         bench.request(1, "Create", &create, 0);
         assert_eq!(bench.received(), (1, task_request(2, "Create", &create, 0)));
-        assert!(!bench.folder.path().join("asked").exists());
+        assert!(bench.folder.path().join("asked").exists());
     }
 
     #[test]
@@ -472,15 +473,11 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_checkpoint_and_a_sandbox_do_not_wait() {
+    fn a_sandbox_does_not_wait() {
         let bench = Bench::new(&[], true);
-        let mut create = bench.create();
-        wire::put_bytes(&mut create, 8, b"/checkpoint");
-        bench.request(1, "Create", &create, 0);
-        assert_eq!(bench.received(), (1, task_request(2, "Create", &create, 0)));
         bench.folder.write("config.json", r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#);
-        bench.request(3, "Create", &bench.create(), 0);
-        assert_eq!(bench.received(), (3, task_request(2, "Create", &bench.create(), 0)));
+        bench.request(1, "Create", &bench.create(), 0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
         assert!(!bench.folder.path().join("asked").exists());
     }
 }

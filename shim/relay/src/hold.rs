@@ -152,7 +152,8 @@ fn convert(conn: &Conn, frame: Frame) -> Frame {
 /// Finds the worker for a Create that bestfit has business with.
 fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>, Option<Instant>, Instant, Worker)> {
     let relay = &conn.relay;
-    if create.restores || bundle::role(Path::new(create.bundle)) == Role::Sandbox {
+    // One that restores a checkpoint is the worker's, too: it leaves it, or refuses it where trust is required.
+    if bundle::role(Path::new(create.bundle)) == Role::Sandbox {
         relay.workers.dismiss(create.id);
         return None;
     }

@@ -75,19 +75,16 @@ impl<'a> Request<'a> {
 pub(crate) struct Create<'a> {
     pub(crate) id: &'a str,
     pub(crate) bundle: &'a str,
-    /// It restores a checkpoint.
-    pub(crate) restores: bool,
 }
 
 impl<'a> Create<'a> {
     pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
-        let mut create = Self { id: "", bundle: "", restores: false };
+        let mut create = Self { id: "", bundle: "" };
         for field in wire::fields(message) {
             let field = field?;
             match field.number {
                 1 => create.id = field.text().ok_or(Malformed)?,
                 2 => create.bundle = field.text().ok_or(Malformed)?,
-                8 | 9 => create.restores |= field.bytes().is_some_and(|path| !path.is_empty()),
                 _ => {}
             }
         }
@@ -204,10 +201,7 @@ mod tests {
     #[test]
     fn create_is_read_and_spliced() {
         let message = create();
-        assert_eq!(Create::parse(&message).unwrap(), Create { id: "c1", bundle: "/run/b/c1", restores: false });
-        let mut restoring = message.clone();
-        wire::put_bytes(&mut restoring, 8, b"/checkpoint");
-        assert!(Create::parse(&restoring).unwrap().restores);
+        assert_eq!(Create::parse(&message).unwrap(), Create { id: "c1", bundle: "/run/b/c1" });
 
         let mut expected = Vec::new();
         wire::put_bytes(&mut expected, 1, b"c1");

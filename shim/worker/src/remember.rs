@@ -187,6 +187,20 @@ mod tests {
         let mut policy = ask();
         policy.policy.on_error = bestfit_selector::policy::Otherwise::Deny;
         other.push(file(&policy, b"index"));
+        let key = |pem: &str| {
+            let mut ask = ask();
+            let by = bestfit_selector::trust::By::Key { pem: pem.to_owned() };
+            let (name, scopes) = ("vendor".to_owned(), Vec::new());
+            ask.policy.trust.accept = vec![bestfit_selector::trust::Accept { name, scopes, by }];
+            ask
+        };
+        other.push(file(&key("one"), b"index"));
+        other.push(file(&key("another in the same file"), b"index"));
+        let mut revoked = key("one");
+        revoked.policy.trust.revoked_digests = vec![Digest::of(b"artifact")];
+        other.push(file(&revoked, b"index"));
+        revoked.policy.trust.revoked_keys = vec![Digest::of(b"key")];
+        other.push(file(&revoked, b"index"));
         let mut login = ask();
         login.registries.docker_config = Some(Vec::new());
         other.push(file(&login, b"index"));

@@ -181,7 +181,8 @@ fn check_dates(certificate: &Certificate, time: i64) -> Result<(), Refusal> {
     Err(if time < from { Refusal::NotYetValid { name, from, time } } else { Refusal::Expired { name, until, time } })
 }
 
-fn check_revoked(certificate: &Certificate, der: &[u8], asked: &Asked<'_>) -> Result<(), Refusal> {
+/// Refuses a certificate that the site has revoked, by itself or by its key.
+pub(crate) fn check_revoked(certificate: &Certificate, der: &[u8], asked: &Asked<'_>) -> Result<(), Refusal> {
     let ids = [Digest::of(&spki(certificate)?), Digest::of(der)];
     ids.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
 }

@@ -6,6 +6,7 @@ use bestfit_selector::trust::{Accept, By};
 
 use crate::certificates::Roots;
 use crate::distinguished::Identity;
+use crate::keyless::Keyless;
 use crate::keys::PublicKey;
 use crate::notation::{Envelope, Store};
 use crate::refusal::{Refusal, shown};
@@ -13,7 +14,7 @@ use crate::sigstore::{Authority, Sigstore};
 use crate::timestamp::Token;
 
 /// Time stamps of one signature that are looked at.
-const MAX_STAMPS: usize = 4;
+pub(crate) const MAX_STAMPS: usize = 4;
 
 /// A signature that was read, not verified.
 pub(crate) enum Signature {
@@ -37,6 +38,7 @@ pub(crate) struct Asked<'a> {
 enum Means {
     Key(PublicKey),
     Certificates(Authority),
+    Keyless(Box<Keyless>),
     Notation(Store),
 }
 
@@ -49,8 +51,9 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(crate) fn new(position: usize, accept: &'a Accept) -> Self {
-        Self { position, accept, means: means(&accept.by) }
+    /// Makes an entry ready. What of it is in `revoked` counts for nothing.
+    pub(crate) fn new(position: usize, accept: &'a Accept, revoked: &[Digest]) -> Self {
+        Self { position, accept, means: means(&accept.by, revoked) }
     }
 
     pub(crate) fn name(&self) -> &'a str {
@@ -98,6 +101,9 @@ impl Means {
             (Self::Certificates(authority), Signature::Sigstore(signature)) if !signature.by_key() => {
                 Some(authority.verify(signature, asked))
             }
+            (Self::Keyless(keyless), Signature::Sigstore(signature)) if !signature.by_key() => {
+                Some(keyless.verify(signature, asked))
+            }
             (Self::Notation(store), Signature::Notation(envelope)) => Some(store.verify(envelope, asked)),
             _ => None,
         }
@@ -140,7 +146,7 @@ impl Signature {
     }
 }
 
-fn means(by: &By) -> Result<Means, Refusal> {
+fn means(by: &By, revoked: &[Digest]) -> Result<Means, Refusal> {
     let authorities = |tsa: &Option<String>| tsa.as_deref().map(Roots::from_pem).transpose();
     match by {
         By::Key { pem } => PublicKey::from_pem(pem).map(Means::Key).map_err(Refusal::Key),
@@ -155,6 +161,9 @@ fn means(by: &By) -> Result<Means, Refusal> {
             let identities = named.map(|text| Identity::parse(text)).collect::<Result<_, _>>()?;
             Ok(Means::Notation(Store { roots: Roots::trust_store(roots)?, identities, tsa: authorities(tsa)? }))
         }
-        By::Keyless { .. } => Err(Refusal::Malformed("the entry", "such signatures are not verified yet".to_owned())),
+        By::Keyless { issuer, subject, trusted_root, time } => {
+            let keyless = Keyless::new(trusted_root, issuer, subject, *time, revoked)?;
+            Ok(Means::Keyless(Box::new(keyless)))
+        }
     }
 }

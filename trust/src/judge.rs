@@ -25,7 +25,12 @@ pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Ca
     if trust.revoked_digests.contains(subject) {
         return Standing::Untrusted { why: vec![Refusal::Revoked(*subject).to_string()] };
     }
-    let entries = trust.accept.iter().enumerate().map(|(position, accept)| Entry::new(position, accept)).collect();
+    let entries = trust
+        .accept
+        .iter()
+        .enumerate()
+        .map(|(position, accept)| Entry::new(position, accept, &trust.revoked_keys))
+        .collect();
     let asked = Asked { subject, repository, now, revoked: &trust.revoked_keys };
     let mut court = Court { trust, entries, asked, seen: 0, best: None, unread: None, reasons: Vec::new() };
     for candidate in candidates {
@@ -36,7 +41,8 @@ pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Ca
 
 /// What is wrong with the keys and roots of a site: the position in [`Trust::accept`], and the mistake.
 pub fn problems(trust: &Trust) -> Vec<(usize, String)> {
-    let entries = trust.accept.iter().enumerate().map(|(position, accept)| Entry::new(position, accept));
+    let entries =
+        trust.accept.iter().enumerate().map(|(position, accept)| Entry::new(position, accept, &trust.revoked_keys));
     entries.filter_map(|entry| entry.problem().map(|problem| (entry.position, problem.to_string()))).collect()
 }
 

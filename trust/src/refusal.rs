@@ -69,6 +69,10 @@ pub(crate) enum Refusal {
     Stamp(&'static str),
     #[error("its time stamp: {0}")]
     StampChain(Box<Refusal>),
+    #[error("keyless: {0}")]
+    Keyless(String),
+    #[error("it was signed by {subject:?} as {issuer:?} says, not by the entry's identity")]
+    OtherSigner { subject: String, issuer: String },
     #[error("{what} is of {}, which is in the future", date(*time))]
     Future { what: &'static str, time: i64 },
     #[error("it holds, but the entry's scopes do not cover {0}")]

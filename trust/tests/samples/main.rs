@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "samples lie in files")]
 
+mod arbitrary;
 mod certificates;
+mod keyless;
 mod keys;
 mod notation;
 mod sample;

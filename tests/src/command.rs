@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::pty::{OpenptyResult, Winsize, openpty};
+
 /// What a program left.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -74,6 +76,38 @@ pub fn run_with(command: &mut Command, limit: Duration, input: Option<&[u8]>) ->
     }
     let code = wait(&mut child, started, limit);
     Output { code, stdout: out.join().unwrap(), stderr: err.join().unwrap(), took: started.elapsed(), line }
+}
+
+/// The same on a terminal of its own, which it controls; standard output is all that the terminal shows. Whoever sits there
+/// presses Enter when there is a first line.
+pub fn run_on_terminal(command: &Command, limit: Duration) -> Output {
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
+    let stdio = || Stdio::from(slave.try_clone().expect("a descriptor"));
+    let mut inside = Command::new("setsid");
+    inside.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    inside.env_clear().envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).env("TERM", "xterm");
+    inside.stdin(stdio()).stdout(stdio()).stderr(stdio());
+    let started = Instant::now();
+    let mut child = inside.spawn().unwrap_or_else(|error| panic!("setsid: {error}"));
+    // The terminal ends (EIO) with the last descriptor of its other side.
+    drop((inside, slave));
+    let shown = thread::spawn(move || sit_at(std::fs::File::from(master)));
+    let code = wait(&mut child, started, limit);
+    let stdout = shown.join().unwrap();
+    Output { code, stdout, stderr: String::new(), took: started.elapsed(), line: line(command) }
+}
+
+fn sit_at(mut terminal: std::fs::File) -> String {
+    let (mut shown, mut bytes) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = terminal.read(&mut bytes) {
+        let had = shown.contains(&b'\n');
+        shown.extend(&bytes[..count]);
+        if !had && shown.contains(&b'\n') {
+            terminal.write_all(b"\n").ok();
+        }
+    }
+    String::from_utf8_lossy(&shown).into_owned()
 }
 
 fn read_all(stream: &mut impl Read) -> String {

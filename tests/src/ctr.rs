@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use crate::command::{self, Output};
 use crate::node::Node;
-use crate::peers::Containerd;
+use crate::peers;
 
 /// The stock runtime.
 pub const STOCK: &str = "io.containerd.runc.v2";
 /// Ours.
 pub const OURS: &str = "io.containerd.bestfit.v1";
+
+/// Ours behind [`Node::tell_shim_of`].
+pub const TOLD: &str = "io.containerd.told.v1";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -43,13 +46,9 @@ impl<'a> Ctr<'a> {
         command::run_with(&mut self.command(args), LIMIT, Some(input))
     }
 
-    /// Runs it on a terminal of its own (`script`, of util-linux), which ctr's `-t` needs.
+    /// Runs it on a terminal of its own, which ctr's `-t` needs.
     pub fn call_on_terminal(&self, args: &[&str]) -> Output {
-        let line: Vec<String> = command::line(&self.command(args)).split(' ').map(|word| format!("'{word}'")).collect();
-        let mut script = Command::new("script");
-        self.node.environment(&mut script);
-        script.args(["-qec", &line.join(" "), "/dev/null"]).env("TERM", "xterm");
-        command::run(&mut script, LIMIT)
+        command::run_on_terminal(&self.command(args), LIMIT)
     }
 
     /// Starts it and lets it run.
@@ -69,7 +68,7 @@ impl<'a> Ctr<'a> {
     pub fn pull_with(&self, flags: &[&str], reference: &str) {
         let mut args = vec!["images", "pull", "--plain-http"];
         // Pulling through the transfer service needs another way to say plain http.
-        if self.node.line == Containerd::V2_1 {
+        if peers::SECOND.contains(&self.node.line) {
             args.push("--local");
         }
         args.extend(flags);

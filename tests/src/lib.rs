@@ -4,8 +4,8 @@
 //! [`isolate`] puts the whole run into namespaces of its own. Inside, [`peers`] finds what `make setup` unpacked,
 //! [`program`] and [`tar`] make layers, [`image`] makes indexes, [`registry`] serves them, [`artifact`] attaches
 //! compatibility artifacts, [`signing`] signs them by real tools, [`hostile`] lies in a registry's place, [`node`] is one
-//! containerd with [`ctr`] as its client, [`record`] reads what bestfit decided, and [`leftovers`] finds what should be
-//! gone. [`nfd`] builds what our facts and rules are held against.
+//! containerd with [`ctr`] and [`cri`] as its clients and a [`gate`] before it, [`record`] reads what bestfit decided, and
+//! [`leftovers`] finds what should be gone. [`nfd`] builds what our facts and rules are held against.
 //!
 //! A workshop fails by panicking: the scenario that called it has failed then.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod artifact;
 pub mod command;
 pub mod cri;
 pub mod ctr;
+pub mod gate;
 pub mod hostile;
 pub mod http;
 pub mod image;

@@ -189,6 +189,12 @@ impl Node {
         record::read(&self.decisions())
     }
 
+    /// The journals of re-basings that are not over.
+    pub fn journals(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.bestfit_dir().join("state/rebase"));
+        files.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    }
+
     /// Ends containerd and leaves its shims running, as an upgrade does.
     pub fn stop(&mut self, signal: Signal) {
         if let Some(mut process) = self.process.take() {
@@ -235,11 +241,24 @@ impl Node {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("script");
     }
 
-    /// Links this line's shim and the runtime into a directory of their own: other lines lie beside them.
+    /// Makes the runtime [`crate::ctr::TOLD`]: our shim, told that containerd listens at another socket.
+    pub fn tell_shim_of(&self, socket: &Path) {
+        let ours = peers::our_bin().join("containerd-shim-bestfit-v1");
+        let script = format!(
+            "#!/bin/sh\nfor word do\n  shift\n  [ \"$last\" = -address ] && word={}\n  last=$word\n\
+             \x20 set -- \"$@\" \"$word\"\ndone\nexec {} \"$@\"\n",
+            socket.display(),
+            ours.display()
+        );
+        self.replace_program("containerd-shim-told-v1", &script);
+    }
+
+    /// Links this line's shim, the runtime and what that calls into a directory of their own: other lines lie beside them.
     pub fn link_programs(&self) {
         let shim = self.line.program("containerd-shim-runc-v2").expect("checked in start()");
         let runc = peers::program("runc").expect("checked in start()");
-        for (name, target) in [("containerd-shim-runc-v2", shim), ("runc", runc)] {
+        let criu = peers::program("criu").map(|criu| ("criu", criu));
+        for (name, target) in [("containerd-shim-runc-v2", shim), ("runc", runc)].into_iter().chain(criu) {
             let link = self.dir.join("bin").join(name);
             std::fs::remove_file(&link).ok();
             std::os::unix::fs::symlink(target, link).expect("link");

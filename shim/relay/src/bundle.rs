@@ -1,11 +1,14 @@
-//! Owns the two files of a bundle that say where its shim listens: `address` (read by containerd 1.6 on restart, and by
-//! the delegate, which unlinks what it names) and `bestfit-delegate`, which `delete` needs after a relay was killed.
+//! Owns what a bundle says: `address` (where its shim listens: read by containerd 1.6 on restart, and by the delegate, which
+//! unlinks what it names); `bestfit-delegate`, which `delete` needs after a relay was killed; whether a worker that is dead
+//! by now was at it; the container's role in a pod.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 const RECORD: &str = "bestfit-delegate";
+/// There while a worker re-bases the container (`shim/worker/src/rebase.rs`).
+const REBASE: &str = "bestfit-rebase";
 const ADDRESS: &str = "address";
 /// The longest record that is read, in bytes.
 const MAX_RECORD: u64 = 4096;
@@ -59,6 +62,11 @@ impl Record {
 pub(crate) fn replace_address(bundle: &Path, address: &str, plain: bool) -> io::Result<()> {
     let path = bundle.join(ADDRESS);
     if plain || fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
+}
+
+/// Whether a worker began to re-base the container, and has not said that it was done.
+pub(crate) fn is_half_rebased(bundle: &Path) -> bool {
+    bundle.join(REBASE).exists()
 }
 
 /// What a container is to a pod.

@@ -1,6 +1,7 @@
 //! Owns `delete`: where the relay is gone and its delegate is not, the delegate is told to end the container and itself,
-//! so that it is not left behind; then this process becomes the delegate's `delete`. containerd 2.x calls `delete` after
-//! every exit, so it must cost nothing where the delegate is gone already.
+//! so that it is not left behind. Where a worker died with it in the middle of a swap, the container gets its snapshot back:
+//! without one, no client could start it again. Then this process becomes the delegate's `delete`. containerd 2.x calls
+//! `delete` after every exit, so it must cost nothing where the delegate is gone already.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -8,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::bundle::Record;
+use crate::bundle::{self, Record};
 use crate::delegate;
 use crate::flags::Flags;
 use crate::frame::{self, Frame, NOT_FOUND};
+use crate::worker::Workers;
 use crate::{request, socket, sys, wire};
 
 /// How long all of it may take: containerd gives `delete` 5 s, and the delegate's part comes after.
@@ -32,6 +34,12 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     };
     if let Some(record) = Record::read(&bundle) {
         end(&record, &flags.id);
+    }
+    if bundle::is_half_rebased(&bundle)
+        && let Some(bundle) = bundle.to_str()
+    {
+        // Nobody waits for the mounts: the next Create brings its own.
+        Workers::new(flags).recover(&flags.id, bundle, LIMIT);
     }
     delegate::become_delegate(flags, None)
 }

@@ -15,7 +15,7 @@ use crate::conn::{Conn, lock};
 use crate::frame::{self, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, Frame};
 use crate::options::{self, Converted};
 use crate::request::{self, Create, Request};
-use crate::worker::{Answer, Worker};
+use crate::worker::{Answer, RECOVER_WITHIN, Worker};
 use crate::{log, sys};
 
 /// Stack of the thread that waits, in bytes.
@@ -215,7 +215,7 @@ fn finish(job: Job) {
 fn recovered(conn: &Conn, frame: &Frame) -> Answer {
     let request = Request::parse(frame.payload()).ok();
     let create = request.and_then(|request| Create::parse(request.payload).ok());
-    create.map_or(Answer::Leave, |create| conn.relay.workers.recover(&create))
+    create.map_or(Answer::Leave, |create| conn.relay.workers.recover(create.id, create.bundle, RECOVER_WITHIN))
 }
 
 fn conclude(

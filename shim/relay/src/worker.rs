@@ -38,7 +38,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// How often a silent worker is looked at: a process of its own could keep the socket open after its death.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long putting back what a dead worker left may take.
-const RECOVER_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const RECOVER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a worker may take to roll back.
 const ROLL_BACK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -118,10 +118,10 @@ impl Workers {
 
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
     /// it.
-    pub(crate) fn recover(&self, create: &request::Create) -> Answer {
+    pub(crate) fn recover(&self, id: &str, bundle: &str, within: Duration) -> Answer {
         let Some(program) = self.find() else { return Answer::Leave };
-        let Ok(mut worker) = self.spawn("recover", program, create.id, create.bundle) else { return Answer::Leave };
-        let answer = worker.ask(&[], None, Instant::now() + RECOVER_WITHIN);
+        let Ok(mut worker) = self.spawn("recover", program, id, bundle) else { return Answer::Leave };
+        let answer = worker.ask(&[], None, Instant::now() + within);
         worker.stop();
         answer.unwrap_or_else(|| {
             Answer::Deny("bestfit: a worker died, and what it left could not be put back".to_owned())

@@ -20,6 +20,9 @@ use crate::create::Call;
 use crate::mounts::with_context_of;
 use crate::subject::CHOSEN_LABEL;
 
+/// Lies in the bundle as long as the journal does: the relay's `delete` asks for `recover` where it finds it
+/// (`shim/relay/src/bundle.rs`).
+const MARK: &str = "bestfit-rebase";
 /// How long a create may be held up by what other workers left.
 const RECOVER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -131,12 +134,23 @@ impl Journal {
         }
         containerd.remove_snapshot(&self.snapshotter, &self.key).await?;
         let labels = self.old_labels.clone();
-        Ok(Some(containerd.prepare(&self.snapshotter, &self.key, &self.old_parent, labels).await?))
+        let mounts = containerd.prepare(&self.snapshotter, &self.key, &self.old_parent, labels).await?;
+        // Who made the container may have removed it meanwhile.
+        if containerd.container(&self.container).await.is_err_and(|error| error.is_not_found()) {
+            containerd.remove_snapshot(&self.snapshotter, &self.key).await?;
+            return Ok(None);
+        }
+        Ok(Some(mounts))
     }
 
     /// The re-basing is over, one way or the other.
     pub(crate) fn close(&self, state: &Path) {
-        let _ = fs::remove_file(self.path(state));
+        self.forget(&self.path(state));
+    }
+
+    fn forget(&self, path: &Path) {
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(self.spec_file.with_file_name(MARK));
     }
 
     /// Only root may read it: the spec holds the environment.
@@ -144,6 +158,7 @@ impl Journal {
         if let Some(dir) = path.parent() {
             private_dir(dir)?;
         }
+        fs::write(self.spec_file.with_file_name(MARK), "")?;
         let temporary = path.with_extension("new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec(self)?)?;
@@ -236,7 +251,7 @@ async fn undo(file: &Path, journal: Journal) -> Result<Option<Vec<Mount>>, Rebas
     if !journal.lease.is_empty() {
         let _ = containerd.with_lease(&journal.lease).release().await;
     }
-    let _ = fs::remove_file(file);
+    journal.forget(file);
     Ok(mounts.map(|mounts| with_context_of(mounts, &journal.old_mounts())))
 }
 

@@ -45,6 +45,8 @@ int main(int argc, char **argv) {
     puts("end of input");
   } else if (!strcmp(what, "tty")) {
     puts(isatty(0) && isatty(1) ? "a terminal" : "no terminal");
+    fflush(stdout);
+    getchar();
   } else if (!strcmp(what, "write") && argc > 3) {
     int file = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (file < 0 || write(file, argv[3], strlen(argv[3])) < 0) return 1;

@@ -26,6 +26,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 const RELAY: &str = "containerd-shim-bestfit-v1";
 const DELEGATE: &str = "containerd-shim-runc-v2";
+/// What a containerd leaves that dies before it has written down where a shim listens: it forgets it, as it does the stock one.
+pub(crate) const FORGOTTEN: [&str; 4] = ["socket /run/containerd/s/", "bundle ", "mount ", DELEGATE];
 
 fn holding(world: &mut World) -> Prepared {
     let hold = |build: &str| Image::new(build).with("Cmd", json!(["hold"]));
@@ -69,7 +71,7 @@ fn clear(world: &World) {
 /// What is left, without what the stock shim leaves in our place: a `runc` that is killed in the middle of its create,
 /// which is what containerd does to it when the client or the shim goes away, leaves `runc init` and cgroups behind. That
 /// much is said, swept away, and not counted; `also` names more such kinds of one scenario.
-fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
+pub(crate) fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
     let (by_others, ours): (Vec<_>, Vec<_>) = world.node.leftovers().into_iter().partition(|line| {
         let by_runc = line.starts_with("cgroup ") || line.trim_end().ends_with(": runc init");
         by_runc || also.iter().any(|kind| line.contains(kind))
@@ -152,9 +154,9 @@ fn containerd_killed_during_create(world: &mut World) {
         for lease in world.node.ctr().lines(&["leases", "ls", "-q"]) {
             world.node.ctr().call(&["leases", "rm", &lease]);
         }
-        // A containerd that dies before it has written down where a shim listens forgets it, as it does the stock one. A relay
-        // that has its delegate is no more than that; one without, a worker or a decider would be ours.
-        let mut known = vec!["socket /run/containerd/s/", "bundle ", "mount ", DELEGATE];
+        // A relay that has its delegate is no more than a shim that was forgotten; one without, a worker or a decider would be
+        // ours.
+        let mut known = FORGOTTEN.to_vec();
         if !processes_with(DELEGATE).is_empty() {
             known.push(RELAY);
         }

@@ -78,14 +78,9 @@ fn terminal(world: &mut World) {
     let image = plain_image(world);
     let [stock, ours] = [STOCK, OURS].map(|runtime| {
         let args = ["run", "--rm", "-t", "--runtime", runtime, &image, "one", "/probe", "tty"];
-        let run = || world.node.ctr().call_on_terminal(&args).ok();
-        let first = run();
-        if first.stdout.contains("a terminal") {
-            return first;
-        }
-        // Seen once in some 25 runs on a busy machine: ctr ended before it had copied what the terminal said.
-        println!("    note: {runtime}: nothing came from the terminal, tried AGAIN: {first}");
-        run()
+        // The probe waits for Enter: ctr of 1.6 and 2.1 may lose what a task wrote that ends at once, with the stock shim too
+        // (2 of 401 runs; 4 of 400 with ours).
+        world.node.ctr().call_on_terminal(&args).ok()
     });
     assert!(ours.stdout.contains("a terminal"), "{ours}");
     same(&stock, &ours);

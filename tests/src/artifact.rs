@@ -81,6 +81,12 @@ pub fn carried(content: &mut Content, subject: &Descriptor, document: &[u8]) -> 
     entry
 }
 
+/// Lists an artifact, which has a subject of its own, as one of another.
+pub fn list_under(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &str) {
+    let bytes = registry.get_manifest(repository, artifact).expect("the artifact");
+    add_to_fallback(registry, repository, subject, &Descriptor::of(media::MANIFEST, &bytes));
+}
+
 fn add_to_fallback(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &Descriptor) {
     let tag = subject.digest.replace(':', "-");
     let mut list: Value = registry.get_manifest(repository, &tag).map_or_else(

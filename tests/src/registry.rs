@@ -155,6 +155,14 @@ impl Registry {
         http::request("PUT", &self.host, &path, &kind, bytes).expect("PUT blob").ok(&path);
     }
 
+    /// Makes a blob of a docker-registry that long, in its store: it serves more than the digest is of.
+    pub fn grow(&self, digest: &str, length: u64) {
+        let hex = digest.strip_prefix("sha256:").expect("sha256");
+        let file = self.dir.join("store/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data");
+        let file = std::fs::File::options().write(true).open(file).expect("the blob's file");
+        file.set_len(length).expect("a sparse file");
+    }
+
     /// Removes a manifest.
     pub fn delete_manifest(&self, repository: &str, digest: &str) {
         let path = format!("/v2/{repository}/manifests/{digest}");

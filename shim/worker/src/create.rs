@@ -235,20 +235,26 @@ impl Create<'_> {
         }
     }
 
-    /// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`.
-    pub(crate) async fn one_at_a_time(&self, what: &str, index: &Digest, limit: Duration) -> Option<std::fs::File> {
+    /// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`; Err says
+    /// why there is no turn.
+    pub(crate) async fn one_at_a_time(
+        &self,
+        what: &str,
+        index: &Digest,
+        limit: Duration,
+    ) -> Result<std::fs::File, String> {
         let dir = self.config.state.join(what);
-        rebase::private_dir(&dir).ok()?;
         // 256 files, not one per index: they stay.
-        let file = std::fs::File::create(dir.join(&index.hex()[..2])).ok()?;
+        let opened = rebase::private_dir(&dir).and_then(|()| std::fs::File::create(dir.join(&index.hex()[..2])));
+        let file = opened.map_err(|error| format!("{}: {error}", dir.display()))?;
         let until = Instant::now() + limit;
         while file.try_lock().is_err() {
             if Instant::now() > until {
-                return None;
+                return Err(format!("another worker was still at it after {limit:?}"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Some(file)
+        Ok(file)
     }
 }
 

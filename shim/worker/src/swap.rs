@@ -97,12 +97,8 @@ async fn bring(
 ) -> Result<Ready, End> {
     let bringing = Instant::now();
     let within = create.pull_within();
-    let Some(_turn) = create.one_at_a_time("pulls", &subject.index_digest, within).await else {
-        return Err(End::Leave(
-            Priority::Warning,
-            format!("another worker was still bringing the content in after {within:?}"),
-        ));
-    };
+    let turn = create.one_at_a_time("pulls", &subject.index_digest, within).await;
+    let _turn = turn.map_err(|why| End::Leave(Priority::Warning, format!("the content was not brought in: {why}")))?;
     let late = create.without_swap(&format!("the content did not come within {within:?}"));
     let mut bringer = Bringer { containerd: leased, writing: Some(Writing { decider, worker }) };
     let ready = {

@@ -1,11 +1,11 @@
 //! Where there is any doubt, the container is left as containerd made it.
 
 use bestfit_tests::artifact::fits;
-use bestfit_tests::ctr::{OURS, STOCK};
+use bestfit_tests::ctr::OURS;
 use bestfit_tests::image::Image;
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::Kind;
-use bestfit_tests::scenario::{Scenario, World, skip};
+use bestfit_tests::scenario::{Scenario, World};
 use serde_json::json;
 
 use crate::prepared::{build, last_record, pair, prepare, push, push_as, run};
@@ -16,7 +16,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "mode observe: recorded, untouched", run: observe },
     Scenario { name: "the digest of a platform manifest: untouched", run: platform_manifest },
     Scenario { name: "a platform that the user named: untouched", run: named_platform },
-    Scenario { name: "a checkpoint of a swapped container is taken", run: checkpoint },
     Scenario { name: "the native snapshotter: untouched", run: native },
     Scenario { name: "a tag that moved after the container was made: untouched", run: moved_tag },
     Scenario { name: "two tags that share their default entry keep to their own index", run: two_tags },
@@ -70,27 +69,6 @@ fn named_platform(world: &mut World) {
     let record = last_record(world, "default", None);
     let why = record["untouched"].as_str().unwrap_or_default();
     assert!(why.contains("another platform was asked for"), "{record:#}");
-}
-
-fn checkpoint(world: &mut World) {
-    if !["/usr/sbin/criu", "/usr/bin/criu"].iter().any(|path| std::path::Path::new(path).exists()) {
-        skip("criu is missing: run `make setup`");
-    }
-    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
-    for runtime in [STOCK, OURS] {
-        let ctr = world.node.ctr();
-        ctr.start(runtime, &[], &image.reference, "one", &["/probe", "hold"]).ok();
-        let dump = world.node.dir.join("dump");
-        std::fs::create_dir_all(&dump).expect("a directory");
-        let taken = ctr.call(&["tasks", "checkpoint", "--image-path", &dump.display().to_string(), "one"]);
-        let complete = dump.join("inventory.img").exists();
-        ctr.remove("one");
-        std::fs::remove_dir_all(&dump).ok();
-        if runtime == STOCK && !taken.is_ok() {
-            skip("criu cannot dump a container here, not with the stock shim either");
-        }
-        assert!(taken.is_ok() && complete, "{taken}");
-    }
 }
 
 fn native(world: &mut World) {
@@ -181,4 +159,9 @@ fn broken_configuration(world: &mut World) {
         world.node.write_bestfit(text);
         assert_eq!(build(&run(world, &image, &[], &[])), "plain", "{text:?}");
     }
+    // One that cannot be read: a file would be, by root.
+    std::fs::remove_file(world.node.bestfit_config()).expect("bestfit's configuration");
+    std::fs::create_dir(world.node.bestfit_config()).expect("a directory in its place");
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    std::fs::remove_dir(world.node.bestfit_config()).expect("the directory");
 }

@@ -15,10 +15,15 @@ use bestfit_selector::facts::{Fact, Facts, State};
 use bestfit_selector::hook::Hook;
 
 const GROUP: &str = "org.lab";
-const ID: u32 = 61_182;
-const MINUTE: Duration = Duration::from_secs(60);
+/// How long all hooks of a test may take: more than the busiest machine needs.
+const LONG: Duration = Duration::from_secs(300);
 /// A script that another test's fork has open cannot be started (ETXTBSY).
 static ONE: Mutex<()> = Mutex::new(());
+
+/// The user of this run's hooks: another run on the machine would be counted among its processes.
+fn id() -> u32 {
+    20_000 + std::process::id() % 40_000
+}
 
 /// A directory on whose way only root can write; `/tmp` is none.
 struct Lab {
@@ -48,11 +53,11 @@ impl Lab {
         let command = self.dir.join(name);
         fs::write(&command, format!("#!/bin/sh\n{body}\n")).unwrap();
         fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
-        Hook { command, timeout: Duration::from_secs(10), uid: ID, gid: ID }
+        Hook { command, timeout: LONG / 2, uid: id(), gid: id() }
     }
 
     fn ask_with(&self, hook: &Hook, facts: &mut Facts) -> Report {
-        hook::ask(&BTreeMap::from([(GROUP.to_owned(), hook.clone())]), &[], &self.dir.join("kept"), MINUTE, facts)
+        hook::ask(&BTreeMap::from([(GROUP.to_owned(), hook.clone())]), &[], &self.dir.join("kept"), LONG, facts)
     }
 
     /// What the group says about a key, and the notes.
@@ -76,7 +81,7 @@ fn left() -> Vec<String> {
     let of_hook = |path: &Path| {
         let status = fs::read_to_string(path.join("status")).ok()?;
         let user = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?;
-        (user == ID.to_string()).then_some(status)
+        (user == id().to_string()).then_some(status)
     };
     fs::read_dir("/proc").unwrap().filter_map(|entry| of_hook(&entry.ok()?.path())).collect()
 }
@@ -115,7 +120,7 @@ fn it_sees_the_question_and_has_no_rights() {
     let Some(lab) = Lab::new("rights") else { return };
     let body = r#"question=$(cat)
 case "$question" in '{"version":1,"group":"org.lab","facts":{'*) ;; *) exit 3 ;; esac
-[ "$(id -u):$(id -g):$(id -G)" = 61182:61182:61182 ] || exit 4
+[ "$(id -u):$(id -g):$(id -G)" = ID:ID:ID ] || exit 4
 grep -q '^NoNewPrivs:.1' /proc/self/status || exit 5
 grep -q '^CapEff:.0000000000000000' /proc/self/status || exit 6
 grep -q '^CapPrm:.0000000000000000' /proc/self/status || exit 7
@@ -125,7 +130,7 @@ grep -q '^CapPrm:.0000000000000000' /proc/self/status || exit 7
 [ "$(cut -d' ' -f6 /proc/self/stat)" = "$$" ] || exit 11
 touch /run/bestfit-hook-was-here 2>/dev/null && exit 12
 "#;
-    let hook = lab.script("rights", &format!("{body}{GOOD}"));
+    let hook = lab.script("rights", &format!("{}{GOOD}", body.replace("ID", &id().to_string())));
     assert_eq!(lab.ask(&hook), (State::Known { value: "gpu".into() }, Vec::new()));
 }
 
@@ -202,8 +207,8 @@ fn what_others_could_change_is_not_run() {
     mode(&lab.dir, 0o777);
     lab.fails(&hook, &format!("{} can be written by others (mode 777)", lab.dir.display()));
     mode(&lab.dir, 0o755);
-    chown(&hook.command, Some(ID), None).unwrap();
-    lab.fails(&hook, "belongs to uid 61182, not to root");
+    chown(&hook.command, Some(id()), None).unwrap();
+    lab.fails(&hook, &format!("belongs to uid {}, not to root", id()));
     chown(&hook.command, Some(0), None).unwrap();
     let link = lab.dir.join("link");
     std::os::unix::fs::symlink(&hook.command, &link).unwrap();

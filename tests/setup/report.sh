@@ -9,7 +9,9 @@ say "found:"
 for have in "$peers"/*/have/*; do
   if [[ -e $have ]]; then printf '    %s\n' "$(cat "$have")"; fi
 done
-if [[ -x $peers/bin/ferro-oci-server ]]; then say "found ferro-oci-server"; else say "missing: ferro-oci-server"; fi
+for tool in ferro-oci-server criu crictl; do
+  if [[ -x $peers/bin/$tool ]]; then say "found $tool"; else say "missing: $tool"; fi
+done
 for tool in bookworm/containerd trixie/containerd forky/containerd bookworm/runc bookworm/docker-registry trixie/oras forky/crane; do
   [[ -e $peers/${tool%/*}/have/${tool#*/} ]] || printf '    missing: %s of %s\n' "${tool#*/}" "${tool%/*}"
 done

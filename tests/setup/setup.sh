@@ -27,4 +27,5 @@ fi
 "$here/ferro.sh"
 "$here/archspec.sh"
 "$here/criu.sh"
+"$here/go.sh" crictl
 "$here/report.sh"

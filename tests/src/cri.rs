@@ -1,29 +1,26 @@
-//! Owns speaking CRI to a node as the kubelet does: pods, containers, exec, logs, stats. A client of its own, as `crictl`
-//! cannot be had everywhere; the calls and messages are the same.
-
-mod message;
+//! Owns speaking CRI to a node by `crictl`: pods, containers, exec, logs, stats.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use prost::Message;
-use serde_json::Value;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic_prost::ProstCodec;
+use serde_json::{Value, json};
 
-use crate::command::eventually;
+use crate::command::{self, Output, eventually};
 use crate::node::Node;
-use message as m;
+use crate::peers;
 
 /// containerd's namespace of everything that CRI makes.
 pub const NAMESPACE: &str = "k8s.io";
 const LIMIT: Duration = Duration::from_secs(60);
+/// What CRI calls the node's own network or process namespace (`runtime.v1.NamespaceMode`).
+const NODE: u8 = 2;
 
 /// CRI of one node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Cri<'a> {
     node: &'a Node,
+    crictl: PathBuf,
 }
 
 /// A pod that runs.
@@ -31,7 +28,8 @@ pub struct Cri<'a> {
 pub struct Pod {
     /// The id of its sandbox.
     pub id: String,
-    config: m::PodConfig,
+    /// The file that it was made from.
+    file: PathBuf,
 }
 
 /// What a pod says about one of its containers.
@@ -41,7 +39,7 @@ pub struct App {
     pub name: &'static str,
     /// The image as the user wrote it.
     pub image: String,
-    /// What the kubelet sends beside it: the image's id; without it the name itself goes, as crictl does it.
+    /// What the kubelet sends beside it: the image's id; without it the name itself goes.
     pub image_id: Option<String>,
     /// `command`: replaces the entrypoint.
     pub command: Vec<String>,
@@ -55,90 +53,63 @@ pub struct App {
     pub run_as_user: Option<i64>,
 }
 
-/// What a command in a container left.
-#[derive(Debug, Clone)]
-pub struct Executed {
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-    /// The exit status.
-    pub code: i32,
-}
-
-/// A container's state.
+/// A container as `crictl inspect` shows it.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// 0 created, 1 running, 2 exited, 3 unknown.
-    pub state: i32,
-    /// Its exit status.
-    pub exit_code: i32,
+    /// `CONTAINER_RUNNING` and the like.
+    pub state: String,
     /// The image by digest.
     pub image_ref: String,
-    /// What `crictl inspect` shows as `info`.
+    /// What containerd adds: `runtimeSpec` and more.
     pub info: Value,
 }
 
 impl<'a> Cri<'a> {
-    /// Waits until CRI answers on a node.
-    pub fn new(node: &'a Node) -> Self {
-        let cri = Self { node };
-        eventually("CRI answers", Duration::from_secs(30), || {
-            cri.runtime::<_, m::Empty>("ListContainers", m::Empty {}).is_ok().then_some(())
-        });
-        cri
+    /// Waits until CRI answers on a node, or says that there is no crictl.
+    pub fn new(node: &'a Node) -> Result<Self, String> {
+        let crictl = peers::program("crictl").ok_or("crictl is missing: run `make setup` where there is Go")?;
+        let cri = Self { node, crictl };
+        let address = format!("unix://{}", node.address().display());
+        let config = format!("runtime-endpoint: {address}\nimage-endpoint: {address}\ntimeout: {}\n", LIMIT.as_secs());
+        std::fs::write(cri.config(), config).expect("crictl's configuration");
+        eventually("CRI answers", Duration::from_secs(30), || cri.call(&["ps"]).is_ok().then_some(()));
+        Ok(cri)
     }
 
-    fn runtime<Q, A>(&self, call: &str, request: Q) -> Result<A, String>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        self.call(&format!("/runtime.v1.RuntimeService/{call}"), request)
+    fn config(&self) -> PathBuf {
+        self.node.dir.join("crictl.yaml")
     }
 
-    /// One call over a connection of its own: containerd may have been started anew in between.
-    fn call<Q, A>(&self, path: &str, request: Q) -> Result<A, String>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let calling = async {
-            let channel = containerd_client::connect(self.node.address()).await.map_err(|error| error.to_string())?;
-            let mut client = Grpc::new(channel);
-            client.ready().await.map_err(|error| error.to_string())?;
-            let path: PathAndQuery = path.parse().expect("a path");
-            let answer = client.unary(tonic::Request::new(request), path, ProstCodec::<Q, A>::default()).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
-        };
-        let limited = async { tokio::time::timeout(LIMIT, calling).await };
-        runtime.block_on(limited).unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.crictl);
+        self.node.environment(&mut command);
+        command.arg("--config").arg(self.config()).args(args);
+        command
+    }
+
+    /// Runs `crictl` to its end.
+    pub fn call(&self, args: &[&str]) -> Output {
+        command::run(&mut self.command(args), LIMIT)
     }
 
     /// Pulls an image, and gives its id.
     #[track_caller]
     pub fn pull(&self, reference: &str) -> String {
-        let image = m::ImageSpec { image: reference.to_owned(), ..Default::default() };
-        let pulled = self.call("/runtime.v1.ImageService/PullImage", m::PullImage { image: Some(image) });
-        pulled.map(|id: m::Id| id.id).unwrap_or_else(|why| panic!("pull {reference}: {why}"))
+        let said = self.call(&["pull", reference]).ok().stdout;
+        said.trim().rsplit(' ').next().expect("Image is up to date for ID").to_owned()
     }
 
     /// Runs a pod on the node's network under a runtime handler.
     #[track_caller]
     pub fn run_pod(&self, handler: &str, name: &str, namespace: &str) -> Pod {
-        let metadata =
-            m::PodMetadata { name: name.to_owned(), uid: format!("uid-{name}"), namespace: namespace.to_owned() };
-        let security = m::PodSecurity { namespaces: Some(host_network()) };
-        let linux = m::LinuxPod { cgroup_parent: self.cgroup_parent(), security: Some(security) };
-        let config = m::PodConfig {
-            metadata: Some(metadata),
-            log_directory: self.logs().display().to_string(),
-            linux: Some(linux),
-        };
-        let request = m::RunPod { config: Some(config.clone()), handler: handler.to_owned() };
-        let pod: m::Id = self.runtime("RunPodSandbox", request).unwrap_or_else(|why| panic!("pod {name}: {why}"));
-        Pod { id: pod.id, config }
+        let config = json!({
+            "metadata": {"name": name, "uid": format!("uid-{name}"), "namespace": namespace},
+            "log_directory": self.node.dir.join("pod-logs"),
+            "linux": {"cgroup_parent": self.cgroup_parent(), "security_context": {"namespace_options": on_the_node()}},
+        });
+        let file = self.write(&format!("pod-{name}"), &config);
+        let made = self.call(&["runp", "--runtime", handler, &file.display().to_string()]).ok();
+        Pod { id: made.stdout.trim().to_owned(), file }
     }
 
     /// The cgroup of this node's pods, which no other run has.
@@ -147,116 +118,91 @@ impl<'a> Cri<'a> {
         format!("/{run}-pods")
     }
 
-    fn logs(&self) -> PathBuf {
-        self.node.dir.join("pod-logs")
+    fn write(&self, name: &str, config: &Value) -> PathBuf {
+        let file = self.node.dir.join(format!("{name}.json"));
+        std::fs::write(&file, config.to_string()).expect("crictl's input");
+        file
     }
 
     /// Creates a container in a pod.
     #[track_caller]
     pub fn create(&self, pod: &Pod, app: &App) -> String {
-        let image = m::ImageSpec {
-            image: app.image_id.clone().unwrap_or_else(|| app.image.clone()),
-            user_specified: app.image_id.as_ref().map(|_| app.image.clone()).unwrap_or_default(),
-        };
-        let security = m::Security {
-            namespaces: Some(host_network()),
-            run_as_user: app.run_as_user.map(|value| m::Number { value }),
-        };
-        let variable = |(key, value): &(&str, &str)| m::Variable { key: (*key).to_owned(), value: (*value).to_owned() };
-        let config = m::ContainerConfig {
-            metadata: Some(m::Id { id: app.name.to_owned() }),
-            image: Some(image),
-            command: app.command.clone(),
-            args: app.args.clone(),
-            working_dir: app.working_dir.to_owned(),
-            envs: app.env.iter().map(variable).collect(),
-            log_path: format!("{}-{}.log", pod.id, app.name),
-            linux: Some(m::LinuxContainer { security: Some(security) }),
-        };
-        let request =
-            m::CreateContainer { pod: pod.id.clone(), config: Some(config), pod_config: Some(pod.config.clone()) };
-        let made: Result<m::Id, String> = self.runtime("CreateContainer", request);
-        made.unwrap_or_else(|why| panic!("container {}: {why}", app.name)).id
-    }
-
-    /// Starts it: the call in which containerd asks the shim to create it.
-    pub fn start(&self, id: &str) -> Result<(), String> {
-        self.runtime::<_, m::Empty>("StartContainer", m::Id { id: id.to_owned() }).map(|_| ())
+        let env: Vec<Value> = app.env.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let mut security = json!({"namespace_options": on_the_node()});
+        if let Some(user) = app.run_as_user {
+            security["run_as_user"] = json!({"value": user});
+        }
+        let config = json!({
+            "metadata": {"name": app.name},
+            "image": {"image": app.image_id.as_ref().unwrap_or(&app.image), "user_specified_image": app.image},
+            "command": app.command, "args": app.args, "envs": env, "working_dir": app.working_dir,
+            "log_path": format!("{}-{}.log", pod.id, app.name), "linux": {"security_context": security},
+        });
+        let file = self.write(&format!("container-{}", app.name), &config);
+        let files = [&file, &pod.file].map(|file| file.display().to_string());
+        self.call(&["create", "--no-pull", &pod.id, &files[0], &files[1]]).ok().stdout.trim().to_owned()
     }
 
     /// Creates and starts a container, and waits until it has said something.
     #[track_caller]
     pub fn run(&self, pod: &Pod, app: &App) -> String {
         let id = self.create(pod, app);
-        self.start(&id).unwrap_or_else(|why| panic!("start of {}: {why}", app.name));
-        eventually("the container has written to its log", Duration::from_secs(10), || {
-            (!self.log(pod, app.name).is_empty()).then_some(())
-        });
+        self.start(&id);
         id
     }
 
-    /// What a container wrote, without the log's own words.
-    pub fn log(&self, pod: &Pod, name: &str) -> String {
-        let file = self.logs().join(format!("{}-{name}.log", pod.id));
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        // "time stream F text" (kubernetes, CRI logging).
-        text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).fold(String::new(), |all, line| all + line + "\n")
+    /// Starts it: the call in which containerd asks the shim to create it. Waits until it has said something.
+    #[track_caller]
+    pub fn start(&self, id: &str) {
+        self.call(&["start", id]).ok();
+        eventually("the container has written to its log", Duration::from_secs(10), || {
+            (!self.log(id).is_empty()).then_some(())
+        });
     }
 
-    /// Runs a command in a container.
+    /// What a container wrote.
     #[track_caller]
-    pub fn exec(&self, id: &str, command: &[&str]) -> Executed {
-        let command = command.iter().map(|&word| word.to_owned()).collect();
-        let request = m::ExecSync { id: id.to_owned(), command, timeout: 20 };
-        let done: m::Executed = self.runtime("ExecSync", request).unwrap_or_else(|why| panic!("exec in {id}: {why}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Executed { stdout: text(&done.stdout), stderr: text(&done.stderr), code: done.exit_code }
+    pub fn log(&self, id: &str) -> String {
+        self.call(&["logs", id]).ok().stdout
+    }
+
+    /// Runs a command in a container over CRI's streams, with bytes on its standard input.
+    pub fn exec(&self, id: &str, command: &[&str], input: Option<&[u8]>) -> Output {
+        let flags: &[&str] = if input.is_some() { &["exec", "-i", id] } else { &["exec", id] };
+        command::run_with(&mut self.command(&[flags, command].concat()), LIMIT, input)
     }
 
     /// The state of a container.
     #[track_caller]
     pub fn status(&self, id: &str) -> Status {
-        let request = m::StatusRequest { id: id.to_owned(), verbose: true };
-        let answer: m::StatusAnswer = self.runtime("ContainerStatus", request).expect("ContainerStatus");
-        let status = answer.status.unwrap_or_default();
-        let info = answer.info.get("info").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        Status { state: status.state, exit_code: status.exit_code, image_ref: status.image_ref, info }
-    }
-
-    /// Sets the memory limit of a container that runs, in bytes.
-    #[track_caller]
-    pub fn limit_memory(&self, id: &str, bytes: i64) {
-        let request = m::UpdateContainer { id: id.to_owned(), linux: Some(m::Resources { memory_limit: bytes }) };
-        let done = self.runtime::<_, m::Empty>("UpdateContainerResources", request);
-        done.unwrap_or_else(|why| panic!("update of {id}: {why}"));
+        let shown = self.call(&["inspect", id]).ok();
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let text = |key: &str| shown["status"][key].as_str().unwrap_or_default().to_owned();
+        Status { state: text("state"), image_ref: text("imageRef"), info: shown["info"].clone() }
     }
 
     /// The size of what a container wrote, in bytes, once CRI has counted it.
     pub fn writable_layer(&self, id: &str) -> Option<u64> {
-        let answer: m::StatsAnswer = self.runtime("ContainerStats", m::Id { id: id.to_owned() }).ok()?;
-        Some(answer.stats?.writable_layer?.used_bytes?.value)
+        let shown: Value = serde_json::from_str(&self.call(&["stats", "-o", "json", "--id", id]).stdout).ok()?;
+        shown["stats"][0]["writableLayer"]["usedBytes"]["value"].as_str()?.parse().ok()
     }
 
     /// Stops and removes a container.
     #[track_caller]
     pub fn remove(&self, id: &str) {
-        let stop = m::StopContainer { id: id.to_owned(), timeout: 2 };
-        self.runtime::<_, m::Empty>("StopContainer", stop).unwrap_or_else(|why| panic!("stop {id}: {why}"));
-        let id = m::Id { id: id.to_owned() };
-        self.runtime::<_, m::Empty>("RemoveContainer", id).unwrap_or_else(|why| panic!("remove: {why}"));
+        self.call(&["stop", "--timeout", "2", id]).ok();
+        self.call(&["rm", id]).ok();
     }
 
     /// Stops and removes a pod with its containers.
     #[track_caller]
     pub fn remove_pod(&self, pod: &Pod) {
-        for call in ["StopPodSandbox", "RemovePodSandbox"] {
-            let done = self.runtime::<_, m::Empty>(call, m::Id { id: pod.id.clone() });
-            done.unwrap_or_else(|why| panic!("{call}: {why}"));
-        }
+        self.call(&["stopp", &pod.id]).ok();
+        self.call(&["rmp", &pod.id]).ok();
     }
 }
 
 /// The network of the node: a scenario needs no CNI plugins then.
-fn host_network() -> m::Namespaces {
-    m::Namespaces { network: 2, pid: 1 }
+fn on_the_node() -> Value {
+    json!({"network": NODE, "pid": 1})
 }

@@ -11,12 +11,20 @@ pub enum Containerd {
     V1_7,
     /// 2.1, after Debian 13.
     V2_1,
+    /// 2.3, built from its module: the first whose `start` is answered in protobuf.
+    V2_3,
     /// Whatever the machine has installed, or its distribution offers.
     System,
 }
 
-/// The three lines that every scenario runs on.
-pub const LINES: [Containerd; 3] = [Containerd::V1_6, Containerd::V1_7, Containerd::V2_1];
+/// The lines that every scenario runs on: three that Debian ships, and 2.3 where `tests/setup/go.sh containerd` has built it.
+pub fn lines() -> Vec<Containerd> {
+    let built = Containerd::V2_3.program("containerd").map(|_| Containerd::V2_3);
+    [Containerd::V1_6, Containerd::V1_7, Containerd::V2_1].into_iter().chain(built).collect()
+}
+
+/// The lines that have containerd 2's configuration, client and CRI plugins.
+pub const SECOND: [Containerd; 2] = [Containerd::V2_1, Containerd::V2_3];
 
 impl Containerd {
     /// For people.
@@ -25,6 +33,7 @@ impl Containerd {
             Self::V1_6 => "containerd 1.6",
             Self::V1_7 => "containerd 1.7",
             Self::V2_1 => "containerd 2.1",
+            Self::V2_3 => "containerd 2.3",
             Self::System => "the system's containerd",
         }
     }
@@ -35,6 +44,7 @@ impl Containerd {
             Self::V1_6 => unpacked("bookworm", name),
             Self::V1_7 => unpacked("trixie", name),
             Self::V2_1 => unpacked("forky", name),
+            Self::V2_3 => unpacked("go", name),
             Self::System => installed(name).or_else(|| unpacked("system", name)),
         }
     }
@@ -42,7 +52,7 @@ impl Containerd {
     /// The version of the configuration file it reads.
     pub fn config_version(self) -> u32 {
         match self {
-            Self::V2_1 => 3,
+            Self::V2_1 | Self::V2_3 => 3,
             // Every later line still reads version 2.
             Self::V1_6 | Self::V1_7 | Self::System => 2,
         }
@@ -58,7 +68,7 @@ pub fn any_containerd() -> Option<Containerd> {
 }
 
 /// A program that is no part of containerd: `runc`, `oras`, `crane`, `docker-registry`, `ferro-oci-server`, `busybox`,
-/// `cosign`, `notation`.
+/// `cosign`, `notation`, `criu`, `crictl`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let own = peers_dir().join("bin").join(name);
     // The newest oras first, the oldest runc first: a newer one needs a newer libc than bookworm's.

@@ -1,8 +1,30 @@
 //! The end-to-end tests: every scenario on every line of containerd, as root, in namespaces of their own.
 //!
-//! `cargo test -p bestfit-tests --test e2e -- [WORD…]` runs those whose `line: name` contains a word.
+//! `cargo test -p bestfit-tests --test e2e -- [WORD…]` runs those whose `line: name` contains a word. After each the harness
+//! looks for what was left behind ([`bestfit_tests::leftovers`]).
+//!
+//! What is promised, and where it is held:
+//!
+//! - [`plain`]: a container through bestfit is as through the stock shim: statuses, stdin, terminals, exec, signals, pause,
+//!   metrics, update
+//! - [`forwarded`]: without a swap, the forwarded Create is containerd's, byte for byte
+//! - [`swap`]: the best entry runs, cold and warm, from every kind of registry, with its entrypoint, env and directory unless
+//!   the user set others; what would change user, volumes, stop signal or the runtime's variables is refused; nothing fits,
+//!   with and without `deny`
+//! - [`untouched`], [`checkpoint`]: off, observe, a platform or platform manifest that was asked for, moved and shared tags,
+//!   the native snapshotter, a container that ran before, a broken configuration, a restore; checkpoints are taken as ever
+//! - [`trouble`]: registries that are down or silent, and bad input: artifacts that are no JSON, of the wrong shape, too deep,
+//!   too long, about another entry; an index with too many entries; no containerd, no place to write. What needs no
+//!   containerd is held by the command's own tests (`cli/tests/command/bad_input.rs`) and the registry's
+//!   (`registry/tests/hostile.rs`)
+//! - [`between`], [`killed`]: containerd, relay, delegate, worker, decider and client killed at any point leave nothing behind;
+//!   `between` at the one point where the container has no snapshot
+//! - [`mod@cri`]: pods by crictl in both ways to configure the handler: one relay per pod, pause containers untouched, exec, logs,
+//!   stats, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
+mod between;
+mod checkpoint;
 mod cri;
 mod forwarded;
 mod killed;
@@ -22,12 +44,14 @@ fn main() -> ExitCode {
         forwarded::SCENARIOS,
         swap::SCENARIOS,
         untouched::SCENARIOS,
+        checkpoint::SCENARIOS,
         trouble::SCENARIOS,
+        between::SCENARIOS,
         killed::SCENARIOS,
         cri::SCENARIOS,
     ]
     .concat();
-    match isolate::isolated(|| scenario::main(&peers::LINES, &scenarios)) {
+    match isolate::isolated(|| scenario::main(&peers::lines(), &scenarios)) {
         Ok(code) => code,
         Err(why) => {
             println!("SKIP: end-to-end tests: {why}");

@@ -79,7 +79,7 @@ fn terminal(world: &mut World) {
     let [stock, ours] = [STOCK, OURS].map(|runtime| {
         let args = ["run", "--rm", "-t", "--runtime", runtime, &image, "one", "/probe", "tty"];
         // The probe waits for Enter: ctr of 1.6 and 2.1 may lose what a task wrote that ends at once, with the stock shim too
-        // (2 of 401 runs; 4 of 400 with ours).
+        // (in 600 runs each, 3 with the stock shim and 4 with ours).
         world.node.ctr().call_on_terminal(&args).ok()
     });
     assert!(ours.stdout.contains("a terminal"), "{ours}");

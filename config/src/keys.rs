@@ -7,7 +7,8 @@ use crate::model::{Config, Mode, PullDeadline};
 use crate::site;
 use crate::trust;
 use crate::values::{
-    self, Refused, boolean, delegate, duration, hosts, path, show_duration, show_size, size, unprivileged_id, word,
+    self, Refused, boolean, delegate, duration, hosts, path, ports, show_duration, show_size, size, unprivileged_id,
+    word,
 };
 
 /// One key of the file.
@@ -215,6 +216,15 @@ pub const KEYS: &[Key] = &[
               containerd do.",
         read: |config, value| put(&mut config.registries.plain_http, hosts(value)),
         show: |config| show_list(&config.registries.plain_http),
+    },
+    Key {
+        section: "registries",
+        name: "ports",
+        expects: "a list of numbers from 1 to 65535, such as [5001, 9000]",
+        doc: "TCP ports of token servers, and of where registries redirect to, where these are others than 443, the ports of the \
+              registries themselves, of their mirrors in `hosts_dir`, and of proxies: no other port can be connected to.",
+        read: |config, value| put(&mut config.registries.ports, ports(value)),
+        show: |config| format!("{:?}", config.registries.ports),
     },
     Key {
         section: "registries",

@@ -85,6 +85,8 @@ pub struct Registries {
     pub hosts_dir: PathBuf,
     /// Hosts (`name` or `name:port`) that are spoken to without TLS; localhost and 127.0.0.0/8 always are.
     pub plain_http: Vec<String>,
+    /// TCP ports of token servers, and of where registries redirect to, besides the usual ones.
+    pub ports: Vec<u16>,
     /// docker's file of credentials; it may be missing.
     pub docker_config: Option<PathBuf>,
 }
@@ -143,6 +145,7 @@ impl Default for Config {
             registries: Registries {
                 hosts_dir: "/etc/containerd/certs.d".into(),
                 plain_http: Vec::new(),
+                ports: Vec::new(),
                 docker_config: Some("/root/.docker/config.json".into()),
             },
             cache: Cache { dir: "/var/cache/bestfit".into(), max_bytes: 256 << 20 },

@@ -181,6 +181,18 @@ fn one_host(value: &DeValue<'_>) -> Result<String, Refused> {
     Ok(given.to_ascii_lowercase())
 }
 
+/// TCP ports.
+pub fn ports(value: &DeValue<'_>) -> Result<Vec<u16>, Refused> {
+    let array = value.as_array().ok_or_else(|| wrong_type("a list of numbers", value))?;
+    array.iter().map(|port| one_port(port.get_ref())).collect()
+}
+
+fn one_port(value: &DeValue<'_>) -> Result<u16, Refused> {
+    let DeValue::Integer(integer) = value else { return Err(wrong_type("a number", value)) };
+    let port = u16::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("{integer} is no TCP port").into())
+}
+
 /// A user or group id that is not root's.
 pub fn unprivileged_id(value: &DeValue<'_>) -> Result<u32, Refused> {
     let DeValue::Integer(integer) = value else { return Err(wrong_type("a number", value)) };

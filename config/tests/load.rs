@@ -77,6 +77,7 @@ dir = "/srv/schemas"
 [registries]
 hosts_dir = "/certs"
 plain_http = ["Registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]
+ports = [5001, 0x2328]
 docker_config = "none"
 [cache]
 dir = "/srv/cache"
@@ -105,6 +106,7 @@ gid = 0x385
     assert_eq!((selection.policy.check.len(), config.schemas.dir.as_path()), (1, Path::new("/srv/schemas")));
     assert_eq!(config.registries.hosts_dir, Path::new("/certs"));
     assert_eq!(config.registries.plain_http, ["registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]);
+    assert_eq!(config.registries.ports, [5001, 9000]);
     assert_eq!(config.registries.docker_config, None);
     assert_eq!((config.cache.dir.as_path(), config.cache.max_bytes), (Path::new("/srv/cache"), 1 << 30));
     assert_eq!((config.log.max_bytes, config.log.journal), (65536, false));
@@ -286,6 +288,7 @@ fn no_nonsense_is_a_value() {
         ),
         ("decider.uid", &["-1", "65535", "4294967295", "4294967296", "\"nobody\""]),
         ("delegate", &["\"\"", "\"a b\"", "\"../x\"", "\"bin/x\"", "\"/\"", "\"/a/../b\"", "{}"]),
+        ("registries.ports", &["443", "[\"a\"]", "[0]", "[65536]", "[-1]"]),
         ("registries.plain_http", &["\"a\"", "[1]", "[\"\"]", "[\"a/b\"]", "[\"a:b\"]", "[\"::1\"]", "[\"a:70000\"]"]),
         ("log.file", &["\"\"", "\"~/x\"", "\"/a/../b\"", "\"/a\\u0000b\"", "true"]),
     ] {

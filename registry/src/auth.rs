@@ -13,7 +13,7 @@ use crate::credentials::{DockerConfig, Login, Secret, basic};
 use crate::endpoint::{Endpoint, is_loopback};
 use crate::error::Error;
 use crate::helper;
-use crate::http::{Content, Http, Reply, shown};
+use crate::http::{Content, Http, Reply, literal, shown};
 use crate::zone::{Reach, Zone};
 
 const ANSWER_LIMIT: u64 = 64 << 10;
@@ -125,11 +125,9 @@ async fn fetch_token(http: &Http, ask: &Ask<'_>, bearer: &Challenge, login: Opti
             why: "its Bearer challenge has no usable realm".into(),
         });
     };
-    let reach = realm_rule(endpoint, &realm, login.is_some()).map_err(|why| Error::Realm {
-        host: endpoint.authority.clone(),
-        realm: shown(&realm),
-        why,
-    })?;
+    let rules = realm_rule(endpoint, &realm, login.is_some()).and_then(|reach| http.port_rule(&realm).map(|()| reach));
+    let host = || endpoint.authority.clone();
+    let reach = rules.map_err(|why| Error::Realm { host: host(), realm: shown(&realm), why })?;
     let service = bearer.parameter("service").unwrap_or_default();
     let scope = scope(bearer.parameter("scope"), ask.repository);
     let mut content = Content::default();
@@ -176,9 +174,12 @@ fn realm_rule(endpoint: &Endpoint, realm: &Url, with_login: bool) -> Result<Reac
     if same_machine || related(registry, host) || KNOWN.contains(&(registry, host)) {
         return Ok(Reach::Named);
     }
-    match with_login {
-        true => Err("credentials would go to another domain"),
-        false => Ok(Reach::Beside(Zone::Public)),
+    // Names are checked where they are resolved; an address needs no resolving.
+    let reach = Reach::Beside(Zone::Public);
+    match literal(realm) {
+        _ if with_login => Err("credentials would go to another domain"),
+        Some(address) if !reach.allows(address) => Err("it leads into a network in which the registry does not lie"),
+        _ => Ok(reach),
     }
 }
 
@@ -290,7 +291,9 @@ mod tests {
             assert!(rule(registry, realm, true).is_err(), "{registry} {realm}");
         }
         assert_eq!(rule("lscr.io", "https://ghcr.io/token", false), Ok(Reach::Beside(Zone::Public)));
-        assert!(rule("lscr.io", "http://ghcr.io/token", false).is_err());
+        for realm in ["http://ghcr.io/token", "https://169.254.169.254/t", "https://10.0.0.1/t", "https://[::1]/t"] {
+            assert!(rule("lscr.io", realm, false).is_err(), "{realm}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Owns the options and the state that all repositories share. Making a client opens the cache's folders and nothing
 //! else: connections, TLS and configuration of hosts wait until something must be asked.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// For an answer to begin, and for each next piece of it.
     pub stall_timeout: Duration,
+    /// The only TCP ports to which redirects and token servers may lead; none where any may.
+    pub ports: Option<BTreeSet<u16>>,
     /// Whether `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the environment hold.
     pub proxies: bool,
 }
@@ -56,6 +59,7 @@ impl Default for Options {
             back_off: BackOff::default(),
             connect_timeout: Duration::from_secs(2),
             stall_timeout: Duration::from_secs(10),
+            ports: None,
             proxies: true,
         }
     }
@@ -102,7 +106,7 @@ impl Client {
         };
         let (cache, hosts) = opened.map_or((None, None), |(cache, hosts)| (Some(cache), Some(hosts)));
         let hosts = Hosts::new(options.back_off, hosts);
-        let http = Http::new(hosts, options.connect_timeout, options.stall_timeout, options.proxies);
+        let http = Http::new(hosts, &options);
         let auth = Auth::new(options.docker_config.take().as_deref(), options.allow_credential_helpers);
         Self { shared: Arc::new(Shared { options, http, auth, cache, warnings }) }
     }

@@ -1,13 +1,17 @@
 //! Runs docker's credential helpers (`docker-credential-NAME get`): fixed search path, bare environment, a time limit and
-//! a bounded answer. Only where the options allow it; the sandboxed decider never does.
+//! a bounded answer, after which nothing of the helper's process group is left. Only where the options allow it; the sandboxed
+//! decider never does.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
 
 use crate::credentials::{Login, Secret};
@@ -41,8 +45,16 @@ fn find(name: &str, path: &str) -> Option<PathBuf> {
 
 fn run(program: &PathBuf, server: &str, limit: Duration) -> Result<Option<Login>, String> {
     let words = program.display();
+    let until = Instant::now() + limit;
     let mut command = Command::new(program);
-    command.arg("get").env_clear().env("PATH", PATH).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .process_group(0)
+        .arg("get")
+        .env_clear()
+        .env("PATH", PATH)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     if let Some(home) = std::env::var_os("HOME") {
         command.env("HOME", home);
     }
@@ -60,14 +72,9 @@ fn run(program: &PathBuf, server: &str, limit: Duration) -> Result<Option<Login>
         });
     }
     let answer = receiver.recv_timeout(limit);
-    if answer.is_err() {
-        let _ = child.kill();
-    }
     let too_long = matches!(&answer, Ok(Ok(bytes)) if bytes.len() as u64 > ANSWER_LIMIT);
-    if too_long {
-        let _ = child.kill();
-    }
-    let status = end_of(&mut child, limit).map_err(|error| format!("{words}: {error}"))?;
+    let until = if answer.is_err() || too_long { Instant::now() } else { until };
+    let status = end_of(&mut child, until).map_err(|error| format!("{words}: {error}"))?;
     match answer {
         Err(_) => Err(format!("{words} did not answer within {} s", limit.as_secs_f32())),
         Ok(_) if too_long => Err(format!("{words} answers with more than {ANSWER_LIMIT} bytes")),
@@ -79,17 +86,16 @@ fn run(program: &PathBuf, server: &str, limit: Duration) -> Result<Option<Login>
     }
 }
 
-/// Waits for a child that has closed its output; one that lives on is killed.
-fn end_of(child: &mut Child, limit: Duration) -> std::io::Result<ExitStatus> {
-    let start = Instant::now();
-    while start.elapsed() < limit {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
+/// Waits for a child that has closed its output, and ends it when its time is over; with it, whatever it started.
+fn end_of(child: &mut Child, until: Instant) -> std::io::Result<ExitStatus> {
+    let mut ended = child.try_wait()?;
+    while ended.is_none() && Instant::now() < until {
         thread::sleep(Duration::from_millis(5));
+        ended = child.try_wait()?;
     }
-    child.kill()?;
-    child.wait()
+    // The group outlives its leader, and its number stays taken as long as it has members.
+    let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+    ended.map_or_else(|| child.wait(), Ok)
 }
 
 fn parse(bytes: &[u8]) -> Option<Login> {
@@ -130,6 +136,32 @@ mod tests {
         assert!(run(&endless, "q.example", long).unwrap_err().contains("more than"));
         let (_e, silent) = script("exec sleep 60");
         assert!(run(&silent, "q.example", Duration::from_millis(50)).unwrap_err().contains("did not answer"));
+        let (_f, loud) = script("echo s3cret >&2; exit 1");
+        let error = run(&loud, "q.example", long).unwrap_err();
+        assert!(error.contains("fails") && !error.contains("s3cret"), "{error}");
+        let (_g, lingering) = script("exec >&-; exec sleep 60");
+        let started = Instant::now();
+        assert!(run(&lingering, "q.example", Duration::from_millis(300)).is_err());
+        assert!(started.elapsed() < Duration::from_secs(30), "it was waited for");
+    }
+
+    #[test]
+    fn what_a_helper_started_ends_with_it() {
+        let (folder, leaving) = script("sleep 60 & echo $! > \"${0%/*}/child\"; sleep 60");
+        assert!(run(&leaving, "q.example", Duration::from_millis(500)).is_err());
+        let child: i32 = std::fs::read_to_string(folder.path().join("child")).unwrap().trim().parse().unwrap();
+        let gone = || {
+            // Nobody reaps it here; a dead one has no memory.
+            let status = std::fs::read_to_string(format!("/proc/{child}/statm")).unwrap_or_default();
+            status.is_empty() || status.starts_with("0 ")
+        };
+        for _ in 0..1000 {
+            if gone() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("process {child} is still there");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Owns one exchange with a server: connections set up when first needed, time limits, redirects by our rules, bodies
 //! counted while they are read. Knows nothing of registries but that one host is asked on behalf of another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error as _;
 use std::fs::File;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use reqwest::header::{
 use reqwest::{Method, Url};
 
 use crate::backoff::{Hosts, Watch};
+use crate::client::Options;
 use crate::credentials::Secret;
 use crate::endpoint::{Endpoint, Tls};
 use crate::error::Error;
@@ -35,6 +36,7 @@ pub(crate) struct Http {
     requests: AtomicU64,
     connect: Duration,
     stall: Duration,
+    ports: Option<BTreeSet<u16>>,
     /// Whether `HTTPS_PROXY` and its like hold for hosts other than this one.
     proxies: bool,
 }
@@ -67,17 +69,26 @@ pub(crate) struct Content {
 }
 
 impl Http {
-    pub(crate) fn new(hosts: Hosts, connect: Duration, stall: Duration, proxies: bool) -> Self {
-        let (clients, requests) = (Mutex::default(), AtomicU64::new(0));
-        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, proxies }
+    pub(crate) fn new(hosts: Hosts, options: &Options) -> Self {
+        let Options { connect_timeout: connect, stall_timeout: stall, proxies, .. } = *options;
+        let (clients, requests, ports) = (Mutex::default(), AtomicU64::new(0), options.ports.clone());
+        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies }
+    }
+
+    /// Whether an address that a server named has one of the ports that are left.
+    pub(crate) fn port_rule(&self, url: &Url) -> Result<(), &'static str> {
+        match (&self.ports, url.port_or_known_default()) {
+            (Some(ports), Some(port)) if !ports.contains(&port) => Err("its port is not among registries.ports"),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// GET from an endpoint, following redirects: at most three, never with credentials to another origin, never from
-    /// https to http, never into networks in which the endpoint itself does not lie.
+    /// GET from an endpoint, following redirects: at most three, never with credentials to another origin or back from one, never
+    /// from https to http, never into networks in which the endpoint itself does not lie.
     pub(crate) async fn get(
         &self,
         endpoint: &Endpoint,
@@ -87,9 +98,9 @@ impl Http {
         what: &str,
     ) -> Result<Reply, Error> {
         let first = url.clone();
-        let (mut url, mut zone) = (url, Zone::Public);
+        let (mut url, mut zone, mut own) = (url, Zone::Public, true);
         for _ in 0..=REDIRECTS_LIMIT {
-            let own = same_origin(&url, &first);
+            own = own && same_origin(&url, &first);
             let mut content = Content::default();
             if own {
                 content.headers = endpoint.headers.clone();
@@ -109,6 +120,9 @@ impl Http {
                 zone = Zone::of(address.ip());
             }
             url = reply.redirect(&url, &first, zone, what)?;
+            if let Err(why) = self.port_rule(&url) {
+                return Err(Error::Redirect { what: what.to_owned(), to: shown(&url), why });
+            }
             reply.finished();
         }
         Err(Error::Redirect { what: what.to_owned(), to: shown(&url), why: "more than 3 redirects" })
@@ -310,7 +324,7 @@ fn redirect_rule(first: &Url, target: &Url, zone: Zone) -> Result<(), &'static s
 }
 
 /// The address, where the host is written as one.
-fn literal(url: &Url) -> Option<IpAddr> {
+pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 

@@ -10,6 +10,7 @@
 //! - [`client`]: options, shared state; [`repository`]: the methods that callers use
 //! - `hosts`, `endpoint`: containerd's `hosts.toml`, and which servers stand for a registry
 //! - `challenge`, `credentials`, `helper`, `auth`: `WWW-Authenticate`, docker's config, tokens
+//! - [`mod@network`]: the ports and files that one registry needs
 //! - `http`, `zone`: one bounded exchange, redirects, which addresses a redirect may reach
 //! - `document`, `listing`: descriptors, indexes, `Link` headers, referrer lists
 //! - `remote`, `layout`: the two kinds of repository
@@ -34,6 +35,7 @@ mod hosts;
 mod http;
 mod layout;
 mod listing;
+pub mod network;
 pub mod reference;
 mod remote;
 pub mod repository;
@@ -43,6 +45,7 @@ mod zone;
 pub use client::{Client, Options};
 pub use document::Descriptor;
 pub use error::Error;
+pub use network::{Network, network};
 pub use reference::{Reference, ReferenceError, Version};
 pub use repository::{Referrers, Repository, Resolved, Source};
 pub use stream::BlobStream;

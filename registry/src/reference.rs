@@ -69,6 +69,13 @@ impl Reference {
         if text.is_empty() {
             return Err(wrong("it is empty".into()));
         }
+        if let Some((_, rest)) =
+            text.rsplit_once('@').filter(|(user, rest)| rest.contains('/') && !user.starts_with("oci:"))
+        {
+            // A password may stand there, which is not repeated.
+            let given = format!("…@{}", rest.chars().take(100).collect::<String>());
+            return Err(ReferenceError { given, ..wrong("a reference has no user and no password".into()) });
+        }
         if text.len() > TEXT_LIMIT {
             return Err(wrong(format!("it is longer than {TEXT_LIMIT} bytes")));
         }
@@ -349,7 +356,7 @@ mod tests {
             ("bad..example/a", "is no host name"),
             ("[::1/a", "lacks its \"]\""),
             ("[zz]/a", "is no IPv6"),
-            ("user@host.example/a", "is no digest"),
+            ("user@host.example/a", "no user and no password"),
             ("ä/b", "is no part"),
             ("oci:", "folder of the OCI layout is missing"),
             ("oci:d:", "tag after"),

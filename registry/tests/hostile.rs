@@ -1,6 +1,7 @@
 //! Reads from servers that lie, drip, flood, redirect and omit: each attack of the threat table that concerns reading.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in what it calls")]
 
+#[allow(dead_code, reason = "each file uses a part of it")]
 mod server;
 
 use std::path::Path;

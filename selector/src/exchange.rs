@@ -5,6 +5,7 @@
 //! index, gets an [`Answer`] or an error, and may then send any number of [`Fetch`]; each is answered by chunks and an end,
 //! or by an error. It closes the pipe when it is done.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,19 +101,36 @@ pub struct Ask {
 }
 
 /// The part of the configuration that the decider needs to reach registries.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryAccess {
     /// containerd's `certs.d`.
     pub hosts_dir: std::path::PathBuf,
     /// Hosts that may be asked over plain http besides loopback.
     pub plain_http: Vec<String>,
+    /// TCP ports besides those of the hosts that are named: of token servers, and of where registries redirect to.
+    #[serde(default)]
+    pub ports: Vec<u16>,
     /// The bytes of docker's `config.json`, read by the worker: the decider may not read root's files. Secret.
     pub docker_config: Option<Vec<u8>>,
     /// How long a list of referrers counts as fresh.
     pub referrers_lifetime: Duration,
     /// The most bytes that the cache may hold.
     pub cache_max_bytes: u64,
+}
+
+/// The credentials are not printed.
+impl fmt::Debug for RegistryAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts_dir, plain_http, ports, docker_config, .. } = self;
+        let docker_config = docker_config.as_ref().map(|_| "<secret>");
+        f.debug_struct("RegistryAccess")
+            .field("hosts_dir", hosts_dir)
+            .field("plain_http", plain_http)
+            .field("ports", ports)
+            .field("docker_config", &docker_config)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The decision.
@@ -130,6 +148,9 @@ pub struct Answer {
     /// How long the same question has the same answer: until the first list that was read needs to be read again. None
     /// where something could not be read, or a list is used although it is outdated.
     pub fresh: Option<Duration>,
+    /// What the kernel could not hold the decider back from, in words; empty where it has all that is asked of it.
+    #[serde(default)]
+    pub unenforced: Vec<String>,
 }
 
 /// One piece of content of the chosen entry.
@@ -147,6 +168,20 @@ pub struct Fetch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_not_printed() {
+        let access = RegistryAccess {
+            hosts_dir: "/certs.d".into(),
+            plain_http: Vec::new(),
+            ports: Vec::new(),
+            docker_config: Some(b"hunter2".to_vec()),
+            referrers_lifetime: Duration::ZERO,
+            cache_max_bytes: 0,
+        };
+        let text = format!("{access:?}");
+        assert!(text.contains("<secret>") && !text.contains("hunter2") && !text.contains("104, 117"), "{text}");
+    }
 
     #[test]
     fn headers_come_back_and_bad_ones_do_not() {

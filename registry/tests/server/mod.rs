@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Flood,
     /// Sends a beginning and then nothing.
     Drip,
+    /// Sends a byte every few milliseconds, without end.
+    Trickle,
     /// Reads and says nothing.
     Silence,
 }
@@ -143,6 +145,14 @@ fn write(mut stream: TcpStream, answer: Answer, flooded: &AtomicU64, stop: &Atom
         Answer::Drip => {
             stream.write_all(format!("HTTP/1.1 200 X\r\n{index}\r\ncontent-length: 100\r\n\r\n{{").as_bytes())?;
             wait();
+            Ok(())
+        }
+        Answer::Trickle => {
+            stream.write_all(format!("HTTP/1.1 200 X\r\n{index}\r\ncontent-length: 100000\r\n\r\n").as_bytes())?;
+            while !stop.load(Ordering::SeqCst) {
+                stream.write_all(b" ")?;
+                thread::sleep(Duration::from_millis(10));
+            }
             Ok(())
         }
         Answer::Silence => {

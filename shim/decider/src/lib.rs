@@ -8,9 +8,10 @@
 //! - [`mod@signatures`]: what was signed about one digest, in the same rounds and one more
 //!
 //! The same stage serves `bestfit explain` and, in the program beside this library, the shim: there it runs as an
-//! unprivileged process (`confine`), spoken to over a pipe (`serve`). It applies nothing and trusts nothing.
+//! unprivileged process ([`mod@confine`]), spoken to over a pipe (`serve`). It applies nothing and trusts nothing.
 #![forbid(unsafe_code)]
 
+pub mod confine;
 pub mod gather;
 pub mod signatures;
 

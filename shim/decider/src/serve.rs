@@ -1,16 +1,18 @@
-//! Owns the conversation with the worker: one question, one answer, then content until the pipe closes.
+//! Owns the conversation with the worker: one question, one answer, then content until the pipe closes. The question is the
+//! worker's own; the index behind it, and all that follows, is foreign: before that, the last rights are given up.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use bestfit_registry::client::BackOff;
-use bestfit_registry::{Client, Options, Reference, Repository};
+use bestfit_registry::{Client, Options, Reference, Repository, network};
 use bestfit_selector::decide::decide;
 use bestfit_selector::decision::{Evidence, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
 
+use bestfit_decider::confine::Places;
 use bestfit_decider::{Gathered, Verifier, gather};
 
 /// The conversation ended before its end.
@@ -27,19 +29,31 @@ pub(crate) enum ServeError {
     Message(#[from] serde_json::Error),
 }
 
+/// The worker starts this process inside the cache: its path may lie where this uid cannot walk.
+const CACHE: &str = ".";
+
 /// Answers the worker until it closes the pipe. What fails is said to the worker; an error here is a broken pipe.
-pub(crate) async fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), ServeError> {
+/// `unenforced` is what the kernel could not enforce so far.
+pub(crate) async fn serve(
+    input: &mut impl Read,
+    output: &mut impl Write,
+    mut unenforced: Vec<String>,
+) -> Result<(), ServeError> {
     let Some((Kind::Message, question)) = receive(input)? else { return Ok(()) };
     let ask: Ask = serde_json::from_slice(&question)?;
-    let Some((Kind::Bytes, index)) = receive(input)? else { return Ok(()) };
-    let client = Client::new(options(&ask));
     let reference = match Reference::parse(&ask.reference) {
         Ok(reference) => reference,
         Err(error) => return send(output, Kind::Error, error.to_string().as_bytes()),
     };
+    let mut options = options(&ask);
+    let places = places(&options, &reference, &ask.registries.ports);
+    unenforced.extend(places.restrict());
+    options.ports = Some(places.ports);
+    let Some((Kind::Bytes, index)) = receive(input)? else { return Ok(()) };
+    let client = Client::new(options);
     let repository = client.repository(&reference);
     match answer(&client, &repository, reference.name(), ask, index).await {
-        Ok(answer) => send(output, Kind::Message, &serde_json::to_vec(&answer)?)?,
+        Ok(answer) => send(output, Kind::Message, &serde_json::to_vec(&Answer { unenforced, ..answer })?)?,
         Err(why) => send(output, Kind::Error, why.as_bytes())?,
     }
     while let Some((Kind::Message, message)) = receive(input)? {
@@ -62,11 +76,21 @@ fn options(ask: &Ask) -> Options {
         allow_credential_helpers: false,
         // A host that was silent for half of the time is left alone for a while, also where that time is short.
         back_off: BackOff { patience: (ask.deadline / 2).min(BackOff::default().patience), ..BackOff::default() },
-        // The worker starts this process inside the cache: its path may lie where this uid cannot walk.
-        cache: Some(PathBuf::from(".")),
+        cache: Some(PathBuf::from(CACHE)),
         cache_max_bytes: ask.registries.cache_max_bytes,
         referrers_lifetime: ask.registries.referrers_lifetime,
         ..Options::default()
+    }
+}
+
+/// The files and ports without which this registry cannot be read. Where its configuration cannot be read, neither can it, and
+/// asking it says why.
+fn places(options: &Options, reference: &Reference, more: &[u16]) -> Places {
+    let network = network(options, reference).unwrap_or_default();
+    Places {
+        read: network.files.into_iter().chain(options.hosts_dir.iter().flat_map(std::env::split_paths)).collect(),
+        write: vec![PathBuf::from(CACHE)],
+        ports: network.ports.into_iter().chain(more.iter().copied()).collect(),
     }
 }
 
@@ -106,7 +130,7 @@ async fn answer(
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;
-    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching), fresh })
+    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching), fresh, unenforced: Vec::new() })
 }
 
 fn micros(since: Instant) -> u64 {

@@ -1,4 +1,4 @@
-//! Owns the command line, which only the relay and `bestfit ps` write.
+//! Owns the command line, which only the relay, `bestfit ps` and `bestfit doctor` write.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,20 @@ Usage:
   bestfit-worker create  --namespace NS --address SOCKET --id ID --bundle DIR [--runtime PROFILE]
   bestfit-worker recover --namespace NS --address SOCKET --id ID --bundle DIR [--runtime PROFILE]
   bestfit-worker list    [--address SOCKET] [--namespace NS] [--json]
-create and recover speak with the relay on stdin and stdout. list prints JSON; see also: bestfit ps";
+  bestfit-worker node    [--address SOCKET]
+  bestfit-worker --version
+create and recover speak with the relay on stdin and stdout. list and node print JSON; see also: bestfit ps,
+bestfit doctor";
 
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Command {
     Help,
+    Version,
     Create(Call),
     Recover(Call),
     List { address: String, namespace: Option<String> },
+    Node { address: String },
 }
 
 /// Reads the command line.
@@ -57,7 +62,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         "create" => Ok(Command::Create(call(address)?)),
         "recover" => Ok(Command::Recover(call(address)?)),
         "list" => Ok(Command::List { address: address.unwrap_or_else(from_environment), namespace }),
+        "node" => Ok(Command::Node { address: address.unwrap_or_else(from_environment) }),
         "--help" | "-h" | "help" => Ok(Command::Help),
+        "--version" => Ok(Command::Version),
         other => Err(format!("unknown command {other:?}")),
     }
 }

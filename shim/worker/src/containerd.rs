@@ -114,6 +114,15 @@ impl Containerd {
         request
     }
 
+    /// Its version, as it says it.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let reply = api::version_client::VersionClient::new(self.channel.clone())
+            .version(self.request(()))
+            .await
+            .map_err(failed("version", "containerd"))?;
+        Ok(reply.into_inner().version)
+    }
+
     /// All namespaces.
     pub(crate) async fn namespaces(&self) -> Result<Vec<String>> {
         let reply = api::namespaces_client::NamespacesClient::new(self.channel.clone())

@@ -1,7 +1,7 @@
 //! Owns getting the decision: the one that is remembered, else the decider's, which is not believed before it is checked; and
 //! where the content of what it prefers comes from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bestfit_config::Mode;
@@ -11,6 +11,7 @@ use bestfit_selector::facts::Facts;
 use bestfit_selector::platform::candidates;
 use bestfit_selector::scope::Scope;
 
+use crate::cache::decider_dir;
 use crate::containerd::Containerd;
 use crate::create::{Create, unix_now};
 use crate::decider::{self, Decider};
@@ -142,10 +143,11 @@ impl Create<'_> {
     }
 
     fn start_decider(&self) -> Result<Decider, End> {
+        let bestfit_config::Decider { uid, gid } = self.config.decider;
+        let cache = &self.config.cache.dir;
         let cache =
-            self.cache().map_err(|error| End::Failed(format!("cache {}: {error}", self.config.cache.dir.display())))?;
-        Decider::start(&cache, self.config.decider.uid, self.config.decider.gid)
-            .map_err(|error| End::Failed(error.to_string()))
+            decider_dir(cache, uid, gid).map_err(|error| End::Failed(format!("cache {}: {error}", cache.display())))?;
+        Decider::start(&cache, uid, gid).map_err(|error| End::Failed(error.to_string()))
     }
 
     /// The question, still without facts.
@@ -163,26 +165,12 @@ impl Create<'_> {
             registries: RegistryAccess {
                 hosts_dir: registries.hosts_dir.clone(),
                 plain_http: registries.plain_http.clone(),
+                ports: registries.ports.clone(),
                 docker_config: registries.docker_config.as_deref().and_then(read_docker_config),
                 referrers_lifetime: self.config.selection.referrers_lifetime,
                 cache_max_bytes: self.config.cache.max_bytes,
             },
         }
-    }
-
-    /// The decider's own directory: only its uid can walk it.
-    fn cache(&self) -> std::io::Result<PathBuf> {
-        use std::os::unix::fs::{DirBuilderExt, chown};
-        let dir = self.config.cache.dir.join("registry");
-        if !dir.exists() {
-            std::fs::create_dir_all(&self.config.cache.dir)?;
-            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        chown(&dir, Some(self.config.decider.uid), Some(self.config.decider.gid))?;
-        Ok(dir)
     }
 }
 

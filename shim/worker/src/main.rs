@@ -11,13 +11,14 @@
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
 //! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold; [`facts`]: the host's, from a cache
-//! - [`documents`]: what is kept by digest
-//! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now
+//! - [`documents`]: what is kept by digest; [`cache`]: the decider's directory
+//! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now; [`mod@node`]: the containerd of this node
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod bounds;
 mod bundle;
+mod cache;
 mod containerd;
 mod content;
 mod create;
@@ -30,6 +31,7 @@ mod image;
 mod list;
 mod log;
 mod mounts;
+mod node;
 mod plan;
 mod rebase;
 mod record;
@@ -70,9 +72,16 @@ fn main() -> ExitCode {
             println!("{}", arguments::USAGE);
             ExitCode::SUCCESS
         }
+        Command::Version => {
+            println!("bestfit-worker {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
         Command::Create(call) => runtime.block_on(create(&call)),
         Command::Recover(call) => runtime.block_on(recover(&call)),
-        Command::List { address, namespace } => runtime.block_on(list(&address, namespace.as_deref())),
+        Command::List { address, namespace } => {
+            runtime.block_on(async { print(list::list(&address, namespace.as_deref()).await) })
+        }
+        Command::Node { address } => runtime.block_on(async { print(node::node(&address).await) }),
     };
     // A read of stdin that nobody answers any more must not hold the process.
     runtime.shutdown_background();
@@ -105,10 +114,11 @@ async fn recover(call: &Call) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn list(address: &str, namespace: Option<&str>) -> ExitCode {
-    match list::list(address, namespace).await {
-        Ok(listed) => {
-            println!("{}", serde_json::to_string_pretty(&listed).unwrap_or_default());
+/// Prints what containerd said, as JSON.
+fn print(answer: containerd::Result<impl serde::Serialize>) -> ExitCode {
+    match answer {
+        Ok(answer) => {
+            println!("{}", serde_json::to_string_pretty(&answer).unwrap_or_default());
             ExitCode::SUCCESS
         }
         Err(error) => {

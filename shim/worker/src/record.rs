@@ -52,6 +52,7 @@ impl Story {
         let decision: Decision = answer.decision.clone();
         self.record.decision = Some(decision);
         self.record.requests = Some(answer.requests);
+        self.record.unenforced = answer.unenforced.clone();
         self.timing("gather", Duration::from_micros(answer.gather_us));
         self.timing("match", Duration::from_micros(answer.decide_us));
         self.timing("decider", waited);

@@ -134,6 +134,7 @@ mod tests {
             registries: RegistryAccess {
                 hosts_dir: PathBuf::new(),
                 plain_http: Vec::new(),
+                ports: Vec::new(),
                 docker_config: None,
                 referrers_lifetime: Duration::from_secs(600),
                 cache_max_bytes: 0,
@@ -148,7 +149,14 @@ mod tests {
         let (evidence, standings) = Default::default();
         let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, standings };
         let fresh = fresh.map(Duration::from_secs);
-        Answer { decision: decide(&inputs).unwrap(), requests: 7, gather_us: 1, decide_us: 1, fresh }
+        Answer {
+            decision: decide(&inputs).unwrap(),
+            requests: 7,
+            gather_us: 1,
+            decide_us: 1,
+            fresh,
+            unenforced: Vec::new(),
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bestfit-trust",
         ],
     ),
-    ("bestfit-tests", &["bestfit-hostprobe", "bestfit-selector"]),
+    ("bestfit-tests", &["bestfit-decider", "bestfit-hostprobe", "bestfit-selector"]),
 ];
 
 /// Crates that only these may use, whatever else they depend on.

@@ -25,6 +25,7 @@
 
 mod between;
 mod checkpoint;
+mod confined;
 mod cri;
 mod forwarded;
 mod killed;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         trouble::SCENARIOS,
         between::SCENARIOS,
         killed::SCENARIOS,
+        confined::SCENARIOS,
         cri::SCENARIOS,
     ]
     .concat();

@@ -36,6 +36,10 @@ pub(crate) enum Command {
     /// List the containers of this node, and what was chosen for each.
     #[command(after_help = PS_EXAMPLES)]
     Ps(Ps),
+    /// Check this node: programs, containerd, configuration, directories, and what the kernel can hold the decider back from. Exit
+    /// code 1 where something is wrong, 2 where something could not be looked at.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Check and show the configuration.
     #[command(after_help = CONFIG_EXAMPLES, subcommand)]
     Config(Config),
@@ -219,6 +223,19 @@ pub(crate) struct Ps {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// containerd's socket, instead of CONTAINERD_ADDRESS or /run/containerd/containerd.sock.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) address: Option<String>,
+    /// Check the configuration of this profile.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Print JSON: {"state": "ok|warning|wrong|unknown", "checks": [{"name", "state", "found", "hint"}]}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Read all files and report every mistake at once.
@@ -307,6 +324,11 @@ const PS_EXAMPLES: &str = "\
 Examples:
   bestfit ps
   bestfit ps --namespace k8s.io --address /run/k3s/containerd/containerd.sock --json";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  bestfit doctor
+  bestfit doctor --address /run/k3s/containerd/containerd.sock --json";
 
 const SCHEMA_EXAMPLES: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod doctor;
 mod explain;
 mod host;
 mod policy;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Policy(command) => policy::run(&command),
         Command::Ps(arguments) => ps::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Schema(command) => schema::run(&command),
         Command::Completions { shell } => pages::completions(shell),

@@ -1,24 +1,15 @@
 //! `bestfit ps`: what was chosen for the containers of this node. The worker, containerd's only user, makes the list.
 
-use std::io;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
 
 use crate::arguments::Ps;
 use crate::failure::{Exit, Failure};
 use crate::output::{plain, print, print_json, table};
 use crate::stages::block_on;
-
-const WORKER: &str = "bestfit-worker";
-/// Where packages install it, unless it lies beside this program.
-const INSTALLED: &str = "/usr/libexec/bestfit";
-/// The most bytes of the worker's list, and of its complaint.
-const MAX_LIST: u64 = 64 << 20;
-const MAX_COMPLAINT: u64 = 16 << 10;
+use crate::stages::program::{INSTALLED, WORKER, ask, beside, own_dir};
 
 /// One container.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,9 +67,7 @@ fn short(digest: &str) -> String {
 }
 
 fn worker() -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(WORKER)));
-    let installed = PathBuf::from(INSTALLED).join(WORKER);
-    beside.into_iter().chain([installed]).find(|file| file.is_file()).ok_or_else(|| {
+    beside(own_dir().as_deref(), WORKER).ok_or_else(|| {
         Failure::new(Exit::Unavailable, format!("{WORKER} is neither beside this program nor in {INSTALLED}"))
             .hint("install bestfit on this node; ps asks the node that it runs on")
     })
@@ -86,39 +75,17 @@ fn worker() -> Result<PathBuf, Failure> {
 
 fn list(arguments: &Ps) -> Result<Vec<u8>, Failure> {
     let worker = worker()?;
+    let mut line = vec!["list", "--json"];
+    line.extend(arguments.address.iter().flat_map(|socket| ["--address", socket.as_str()]));
+    line.extend(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace.as_str()]));
     block_on("listing containers".to_owned(), async {
-        let failed = |error: io::Error| Failure::io(worker.display(), &error);
-        // When time runs out the child is dropped, and must not stay behind.
-        let mut child = Command::new(&worker)
-            .args(["list", "--json"])
-            .args(arguments.address.iter().flat_map(|socket| ["--address", socket]))
-            .args(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace]))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // Both pipes are read at once, so that neither side waits for the other.
-        let (list, complaint) =
-            tokio::try_join!(bounded(stdout, MAX_LIST), bounded(stderr, MAX_COMPLAINT)).map_err(failed)?;
-        let status = child.wait().await.map_err(failed)?;
-        if status.success() { Ok(list) } else { Err(refusal(status, &String::from_utf8_lossy(&complaint))) }
+        let said = ask(&worker, &line).await.map_err(|error| Failure::io(worker.display(), &error))?;
+        if said.status.success() { Ok(said.output) } else { Err(refusal(said.status, &said.complaint)) }
     })
 }
 
-/// Reads to the end and keeps at most `limit` bytes.
-async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
-    let Some(mut pipe) = pipe else { return Ok(Vec::new()) };
-    let mut bytes = Vec::new();
-    (&mut pipe).take(limit).read_to_end(&mut bytes).await?;
-    tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
-    Ok(bytes)
-}
-
 /// The worker ends with the same codes as this program; what it printed says what happened.
-fn refusal(status: ExitStatus, complaint: &str) -> Failure {
+pub(super) fn refusal(status: ExitStatus, complaint: &str) -> Failure {
     let first = complaint.lines().next().unwrap_or_default();
     let said = plain(first.trim_start_matches("bestfit-worker: ").trim());
     let what = if said.is_empty() { format!("{WORKER}: {status}") } else { said };

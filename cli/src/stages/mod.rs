@@ -4,12 +4,14 @@
 //! - [`image`]: configuration and reference → the bytes of an index, or of a single image
 //! - [`decision`]: index → evidence → decision
 //! - [`replay`]: a record → the same inputs → a decision again
+//! - [`program`]: the other programs of bestfit, which `ps` and `doctor` ask
 //! - [`file`](mod@file): bounded reading of files that a user names
 
 pub(crate) mod decision;
 pub(crate) mod file;
 pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod program;
 pub(crate) mod replay;
 
 use std::future::Future;

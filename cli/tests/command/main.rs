@@ -5,6 +5,7 @@
 mod bad_input;
 mod config;
 mod devices;
+mod doctor;
 mod explain;
 mod field;
 mod hook;

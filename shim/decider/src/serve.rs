@@ -130,7 +130,14 @@ async fn answer(
         now: ask.now,
     };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;
-    Ok(Answer { decision, requests: client.requests(), gather_us, decide_us: micros(matching), fresh, unenforced: Vec::new() })
+    Ok(Answer {
+        decision,
+        requests: client.requests(),
+        gather_us,
+        decide_us: micros(matching),
+        fresh,
+        unenforced: Vec::new(),
+    })
 }
 
 fn micros(since: Instant) -> u64 {

@@ -99,9 +99,9 @@ pub const KEYS: &[Key] = &[
         section: "selection",
         name: "platform_variants",
         expects: "true or false",
-        doc: "Whether the variants of entries (`amd64/v3`) decide in an index that has no compatibility artifact at all: the most \
-              special variant that this host can run then goes before entries without one. Where there are artifacts, a variant \
-              can rule its entry out and no more.",
+        doc: "Whether the variants (`amd64/v3`) and `platform.features` of entries decide in an index that has no compatibility \
+              artifact at all: the most special one that this host can run then goes before entries without. Where there are \
+              artifacts, a platform can rule its entry out and no more.",
         read: |config, value| put(&mut config.selection.policy.platform_variants, boolean(value)),
         show: |config| config.selection.policy.platform_variants.to_string(),
     },

@@ -77,6 +77,8 @@ pub enum Test {
     Value(Requirement),
     /// A microarchitecture.
     Target(Vec<Scalar>),
+    /// Features of the processor, by name.
+    Flags(Vec<String>),
 }
 
 impl Meaning<'_> {
@@ -204,6 +206,7 @@ pub fn test(key: &Key, wanted: &Wanted) -> Test {
         return Test::Target(wanted.values.clone());
     }
     match Requirement::read(key, wanted) {
+        Ok(_) if key.kind == Type::Flags => Test::Flags(wanted.values.iter().map(Scalar::to_string).collect()),
         Ok(requirement) => Test::Value(requirement),
         Err(why) => Test::Unclear(why),
     }

@@ -169,7 +169,7 @@ impl Asked<'_> {
         let entry = prepared.entry(slot);
         if let Some(platform) = &entry.platform {
             self.host.judge_platform(platform, &mut all, trace);
-            all.declared |= prepared.by_variant && platform.requirement().is_some();
+            all.declared |= prepared.by_variant && platform.asks_of_processor();
         }
         prepared.shared.evaluate(&self.host, &mut all, trace);
         slot.found.evaluate(&self.host, &mut all, trace);

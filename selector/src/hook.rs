@@ -135,7 +135,7 @@ fn mismatch(key: &Key, value: &Value) -> Option<String> {
         (Type::Int | Type::Quantity, value) => (matches!(value, Value::Int(_)), "a whole number"),
         (Type::Version, Value::Text(text)) => (text.parse::<crate::version::Version>().is_ok(), "a version"),
         (Type::Version, _) => (false, "a version in quotes"),
-        (Type::Set, value) => (matches!(value, Value::Set(_)), "a list of texts"),
+        (Type::Set | Type::Flags, value) => (matches!(value, Value::Set(_)), "a list of texts"),
         (Type::String | Type::Enum | Type::Dag, Value::Text(text)) => (listed(text), "a value that the schema lists"),
         (Type::String | Type::Enum | Type::Dag, Value::Set(texts)) => {
             (texts.iter().all(|text| listed(text)), "values that the schema lists")

@@ -73,7 +73,7 @@ pub struct Platform {
     /// `os.features`.
     #[serde(default, rename = "os.features")]
     pub os_features: Vec<String>,
-    /// `features` of Docker manifest lists: CPU features.
+    /// `features`: processor features, as Docker manifest lists and Proposal E write them.
     #[serde(default)]
     pub features: Vec<String>,
 }

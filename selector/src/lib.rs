@@ -16,7 +16,7 @@
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
 //! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; `admission`:
 //!   which of it counts by its signatures; [`evidence`]: which of it is in force;
-//! - [`schema`], [`value`], [`microarch`], [`target`]: what a key means, and how a value compares;
+//! - [`schema`], [`value`], [`microarch`], [`target`], [`flags`]: what a key means, and how a value compares;
 //! - [`hook`]: the words between a site's own programs and the probe;
 //! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
 //! - [`host`], [`matching`]: what holds on a host, with every reason where somebody reads it; [`ranking`]: the order of what
@@ -40,6 +40,7 @@ mod examples;
 pub mod exchange;
 pub mod facts;
 pub mod features;
+pub mod flags;
 pub mod hook;
 pub mod host;
 pub mod index;

@@ -9,14 +9,13 @@ use crate::compiled::{self, Atom, Compiled, Meaning, Section};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::facts::Fact;
-use crate::index::Platform;
+use crate::flags;
 use crate::json;
 use crate::nfd;
-use crate::platform::VariantRequirement;
-use crate::schema::{Dimension, Level};
-use crate::target;
-use crate::value::{Held, Scalar, Why};
+use crate::schema::Level;
+use crate::value::{Held, Why};
 
+mod platform;
 mod summary;
 
 pub use crate::host::Host;
@@ -217,53 +216,11 @@ impl Host<'_> {
                 let (answer, depth) = self.target(atom, wanted, state);
                 Held { answer, depth, why: Why::NotTold }
             }
-        })
-    }
-
-    /// What the entry's own platform asks for, added to `into`.
-    pub fn judge_platform<T: Trace>(&self, platform: &Platform, into: &mut Summary, trace: &mut T) {
-        if platform.is_plain() {
-            return;
-        }
-        let found = self.platform(platform);
-        into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
-        found.reasons.into_iter().for_each(|reason| trace.reason(reason));
-        found.notes.into_iter().for_each(|note| trace.note(note));
-    }
-
-    /// What the entry's own platform asks for beyond os and architecture. It may rule an entry out; alone it never makes
-    /// one Compatible, since only artifacts do.
-    pub fn platform(&self, platform: &Platform) -> Assessment {
-        let mut assessment = Assessment::default();
-        if !platform.features.is_empty() || !platform.os_features.is_empty() {
-            assessment.unknown("platform: features are asked for, which bestfit cannot check".to_owned(), None);
-        }
-        let (group, key, wanted) = match platform.requirement() {
-            None => return assessment,
-            Some(VariantRequirement::Level(level)) => ("host", "cpu.level", level),
-            Some(VariantRequirement::Target(name)) => (target::GROUP, target::TARGET, name),
-            Some(VariantRequirement::Unknown(variant)) => {
-                let text = format!("platform.variant = {}: not known", json::plain(&variant, 60));
-                assessment.unknown(text, None);
-                return assessment;
+            compiled::Test::Flags(wanted) => {
+                let found = flags::compare(self.schemas.targets(), self.facts, wanted, state);
+                Held { answer: found.answer, depth: found.depth, why: Why::Text(found.detail.into()) }
             }
-        };
-        let fact = self.fact(group, key).or_else(|| self.fact(target::GROUP, target::TARGET));
-        let meaning = self.schemas.group(group).and_then(|schema| schema.key(key)).map(|(_, key)| key);
-        let atom = Atom {
-            key: key.to_owned(),
-            fact: None,
-            name: "platform.variant".to_owned(),
-            wanted: wanted.clone(),
-            level: Level::Required,
-            dimension: Dimension::Cpu,
-            weight: meaning.map_or(0, |key| key.weight),
-            test: compiled::Test::Target(vec![Scalar::Text(wanted)]),
-        };
-        let (mut summary, mut words) = (Summary::default(), Words::default());
-        self.atom(&atom, fact, None, &mut summary, &mut words);
-        summary.declared = false;
-        assessment.and(Assessment::of(summary, words))
+        })
     }
 }
 

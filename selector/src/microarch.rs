@@ -155,6 +155,13 @@ impl Microarchitectures {
         target.features.contains(feature) || self.with_aliases(self.family(target), &target.features).contains(feature)
     }
 
+    /// Whether any target needs a feature of this name, or it is another name of one.
+    pub fn knows_feature(&self, name: &str) -> bool {
+        name == "sse3"
+            || self.aliases.iter().any(|(alias, _)| alias == name)
+            || self.targets.iter().any(|target| target.features.contains(name))
+    }
+
     /// `features` and every other name that holds for them in this family: `sse3` and `sse4.1` of cpuinfo's `pni` and
     /// `sse4_1`, `neon` on every aarch64.
     pub fn with_aliases(&self, family: &str, features: &BTreeSet<String>) -> BTreeSet<String> {

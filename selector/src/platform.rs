@@ -56,9 +56,15 @@ impl Platform {
         }
     }
 
-    /// Whether it asks for something beyond os and architecture.
+    /// Whether it asks for no more than os and architecture.
     pub fn is_plain(&self) -> bool {
-        self.requirement().is_none() && self.features.is_empty() && self.os_features.is_empty()
+        let version = self.os_version.as_deref().unwrap_or_default();
+        !self.asks_of_processor() && self.os_features.is_empty() && version.is_empty()
+    }
+
+    /// Whether variant or features ask for more than any processor of the architecture has.
+    pub fn asks_of_processor(&self) -> bool {
+        self.requirement().is_some() || !self.features.is_empty()
     }
 }
 

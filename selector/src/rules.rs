@@ -146,7 +146,7 @@ pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
                 match atom.test {
                     Test::Unclear(why) => wrong(format!("{} = {}: {why}", atom.name, atom.wanted)),
                     Test::Unchecked(why) => wrong(format!("{}: {why}", atom.name)),
-                    Test::Value(_) | Test::Target(_) => {}
+                    Test::Value(_) | Test::Target(_) | Test::Flags(_) => {}
                 }
             }
         }

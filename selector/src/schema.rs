@@ -135,6 +135,8 @@ pub enum Type {
     Enum,
     /// A set that the host's must contain.
     Set,
+    /// Names of processor features, all of which the host must have; a name that nobody knows is Unknown.
+    Flags,
     /// A node of a graph: of the values that the schema lists, else of archspec's targets.
     Dag,
 }
@@ -355,7 +357,7 @@ impl Type {
     pub fn compare(self) -> Compare {
         match self {
             Self::Int | Self::Quantity | Self::Version => Compare::Ge,
-            Self::Set => Compare::Subset,
+            Self::Set | Self::Flags => Compare::Subset,
             Self::Dag => Compare::Ancestor,
             Self::Untyped | Self::Bool | Self::String | Self::Enum => Compare::Eq,
         }

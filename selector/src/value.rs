@@ -219,7 +219,7 @@ impl Accepts {
         let texts = || wanted.values.iter().map(|value| text(key, value));
         match key.kind {
             Type::Untyped => return Ok(Self::Same(wanted.clone())),
-            Type::Set => return Ok(Self::Subset(texts().collect())),
+            Type::Set | Type::Flags => return Ok(Self::Subset(texts().collect())),
             _ => {}
         }
         match (key.kind, &key.values) {

@@ -134,7 +134,7 @@ impl Linter<'_> {
             None | Some(Compare::Eq) => true,
             Some(Compare::Ge | Compare::Range) => matches!(key.kind, Type::Int | Type::Quantity | Type::Version),
             Some(Compare::SameMajor | Compare::Prefix) => key.kind == Type::Version,
-            Some(Compare::Subset) => key.kind == Type::Set,
+            Some(Compare::Subset) => matches!(key.kind, Type::Set | Type::Flags),
             Some(Compare::Ancestor) => key.kind == Type::Dag,
         };
         let mut wrong: Vec<String> = node

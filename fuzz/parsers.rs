@@ -171,6 +171,7 @@ fn inputs(index: Vec<u8>, evidence: BTreeMap<Digest, Evidence>) -> Inputs {
         host: HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
         default: None,
         evidence,
+        images: None,
         standings: BTreeMap::new(),
         now: 1_700_000_000,
     }

@@ -1,5 +1,6 @@
 //! Owns the one table of keys. Reading, "did you mean", the effective values and the reference page all come from it.
 
+use bestfit_selector::nfd;
 use bestfit_selector::policy::{Otherwise, Undeclared};
 use toml::de::DeValue;
 
@@ -36,6 +37,7 @@ pub const NAMESPACES: &str = "namespaces";
 
 const OTHERWISE: [(&str, Otherwise); 2] = [("run-default", Otherwise::RunDefault), ("deny", Otherwise::Deny)];
 const UNDECLARED: [(&str, Undeclared); 2] = [("fallback", Undeclared::Fallback), ("never", Undeclared::Never)];
+const NFD: [(&str, nfd::Mode); 2] = [("lenient", nfd::Mode::Lenient), ("strict", nfd::Mode::Strict)];
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
 const KIB: u64 = 1 << 10;
@@ -141,6 +143,16 @@ pub const KEYS: &[Key] = &[
               containers needs images that were built for it.",
         read: |config, value| put(&mut config.selection.policy.check, site::patterns(value)),
         show: |config| show_list(&config.selection.policy.check),
+    },
+    Key {
+        section: "selection",
+        name: "nfd",
+        expects: "\"lenient\" or \"strict\"",
+        doc: "How the rules of NFD's artifacts are read. `strict` answers as NFD does, and leaves undetermined where NFD ends \
+              with an error; `lenient` answers there, too: a host value such as `5.14.0-427.13.1.el9_4.x86_64` is a version, and \
+              only what could not be seen is unknown.",
+        read: |config, value| put(&mut config.selection.policy.nfd, word(value, &NFD)),
+        show: |config| show_word(config.selection.policy.nfd, &NFD),
     },
     Key {
         section: "trust",

@@ -5,6 +5,7 @@ mod trust;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bestfit_selector::nfd;
 use bestfit_selector::policy::{Otherwise, Policy, Undeclared};
 use bestfit_selector::schema::{Level, Schemas};
 use toml::Spanned;
@@ -307,6 +308,7 @@ impl State {
         let loosened: Vec<String> = [
             ("on_no_fit", before.on_no_fit == Otherwise::Deny && after.on_no_fit != Otherwise::Deny),
             ("on_error", before.on_error == Otherwise::Deny && after.on_error != Otherwise::Deny),
+            ("nfd", before.nfd == nfd::Mode::Strict && after.nfd != nfd::Mode::Strict),
             ("undeclared", before.undeclared == Undeclared::Never && after.undeclared != Undeclared::Never),
         ]
         .into_iter()

@@ -66,6 +66,7 @@ decision_deadline = "250ms"
 pull_deadline = "wait"
 referrers_lifetime = "1h30m"
 check = ["org.supercontainers/mpi.*"]
+nfd = "strict"
 [trust]
 mode = "warn"
 image = "index"
@@ -100,6 +101,7 @@ gid = 0x385
     let selection = config.selection;
     assert_eq!((selection.policy.on_no_fit, selection.policy.on_error), (Otherwise::Deny, Otherwise::Deny));
     assert_eq!((selection.policy.undeclared, selection.policy.platform_variants), (Undeclared::Never, true));
+    assert_eq!(selection.policy.nfd, bestfit_selector::nfd::Mode::Strict);
     assert_eq!(selection.decision_deadline, Duration::from_millis(250));
     assert_eq!(selection.pull_deadline, PullDeadline::Wait);
     assert_eq!(selection.referrers_lifetime, Duration::from_secs(5400));
@@ -457,7 +459,7 @@ fn a_site_adds_schemas() {
     assert_eq!(
         report(dir.path(), None),
         "schemas.d/bad.json:1:74: k, \"type\": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, \
-         `quantity`, `version`, `string`, `enum`, `set`, `dag`\n\
+         `quantity`, `version`, `string`, `enum`, `set`, `flags`, `dag`\n\
          schemas.d/worse.json:1:1: EOF while parsing an object\n"
     );
 }

@@ -1,8 +1,9 @@
-//! Owns the reading of compatibility artifacts: a manifest that is about one subject, and the Proposal F documents in its
-//! layers (spec/proposal-f.md, matching.md §1 and §4). Says which of several artifacts are in force; what they mean for a
+//! Owns the reading of compatibility artifacts: a manifest that is about one subject, and the documents in its layers, in
+//! whichever form (spec/proposal-f.md, matching.md §1 and §4). Says which of several artifacts are in force; what they mean for a
 //! host is `crate::matching`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -14,13 +15,17 @@ use crate::inline::About;
 use crate::json::{self, JsonError};
 use crate::nfd;
 use crate::schema::Schemas;
+use crate::shape::{self, Shape};
 use crate::time::Time;
 use crate::trust::Signer;
+use crate::{compspec, flat};
 
-/// The type of a layer that holds a Proposal F document.
+/// The type of a layer that holds a document of one of the proposals.
 pub const LAYER_TYPE: &str = "application/vnd.oci.image-compatibility.spec.v1+json";
+/// The type that compspec-go gives to its documents.
+pub const COMPSPEC_LAYER_TYPE: &str = "application/org.supercontainers.compspec";
 /// The types of layers that are read.
-pub const LAYER_TYPES: [&str; 2] = [LAYER_TYPE, nfd::LAYER_TYPE];
+pub const LAYER_TYPES: [&str; 3] = [LAYER_TYPE, COMPSPEC_LAYER_TYPE, nfd::LAYER_TYPE];
 /// Makes a layer one of several alternatives; its value names it.
 pub const ALTERNATIVE_ANNOTATION: &str = "io.bestfit.alternative";
 /// The longest artifact manifest that is read, in bytes (trust.md, "Attacks").
@@ -46,6 +51,8 @@ pub struct Parsed {
     pub notes: Vec<String>,
     /// Who signed it, where that was verified and the site trusts them.
     pub signer: Option<Signer>,
+    /// Whether the index carries it.
+    pub inline: bool,
 }
 
 /// One document of an artifact.
@@ -53,25 +60,53 @@ pub struct Parsed {
 pub struct Layer {
     /// Its name, where it is one of several alternatives.
     pub alternative: Option<String>,
+    /// The form that it is written in.
+    pub form: Form,
     /// What it says.
     pub content: Content,
 }
 
-/// What a layer says, in one of the forms that are read. Each form has one function in `crate::matching` that holds it
-/// against a host.
+/// The forms that are read (matching.md §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// Groups of keys.
+    ProposalF,
+    /// Names with attributes, as compspec writes them.
+    ProposalD,
+    /// Flat sets.
+    ProposalH,
+    /// NFD's rules, version v1alpha1.
+    Nfd,
+}
+
+/// What a layer says. Each has one function in `crate::matching` that holds it against a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Proposal F.
+    /// Groups of keys: all hold.
     Document(Document),
+    /// Sets, of which one is enough.
+    Sets(Vec<flat::Set>),
     /// NFD's rules.
     NfdRules(Box<nfd::Spec>),
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ProposalF => "Proposal F",
+            Self::ProposalD => "Proposal D",
+            Self::ProposalH => "Proposal H",
+            Self::Nfd => "NFD v1alpha1",
+        })
+    }
 }
 
 impl Content {
     /// How many things it asks for, groups included: what is evaluated is bounded by it.
     pub fn size(&self) -> usize {
         match self {
-            Self::Document(document) => document.groups.values().map(|keys| keys.len() + 1).sum(),
+            Self::Document(document) => document.size(),
+            Self::Sets(sets) => sets.iter().map(|set| set.document.size()).sum(),
             Self::NfdRules(spec) => spec.size(),
         }
     }
@@ -80,25 +115,27 @@ impl Content {
     pub fn groups(&self, schemas: &Schemas) -> BTreeSet<String> {
         match self {
             Self::Document(document) => document.group_names(schemas).collect(),
+            Self::Sets(sets) => sets.iter().flat_map(|set| set.document.group_names(schemas)).collect(),
             Self::NfdRules(spec) => spec.groups(),
         }
     }
+}
 
-    /// Reads a layer of this media type; `None` where the type is none of ours.
-    fn read(
-        media_type: &str,
-        bytes: impl FnOnce() -> Result<Vec<u8>, ArtifactError>,
-        layer: usize,
-    ) -> Option<Result<Self, ArtifactError>> {
-        let malformed = |source| ArtifactError::Document { layer, source };
-        match media_type {
-            LAYER_TYPE => Some(bytes().and_then(|bytes| document::read(&bytes).map(Self::Document).map_err(malformed))),
-            nfd::LAYER_TYPE => {
-                let read = |bytes: Vec<u8>| nfd::read_sensible(&bytes).map(Box::new).map(Self::NfdRules);
-                Some(bytes().and_then(|bytes| read(bytes).map_err(malformed)))
-            }
-            _ => None,
-        }
+/// Reads one document of this media type; where the type is none of ours, `None`. The proposals share a type, so the shape
+/// tells which of them it is.
+pub fn read_document(media_type: &str, bytes: &[u8]) -> Option<Result<(Form, Content), JsonError>> {
+    let rules = || nfd::read_sensible(bytes).map(|spec| (Form::Nfd, Content::NfdRules(Box::new(spec))));
+    let document = |form, read: Result<Document, JsonError>| Ok((form, Content::Document(read?)));
+    let by_shape = || match shape::of(bytes)? {
+        Shape::Groups => document(Form::ProposalF, document::read(bytes)),
+        Shape::Attributes => document(Form::ProposalD, compspec::read(bytes)),
+        Shape::Sets => flat::read(bytes).map(|sets| (Form::ProposalH, Content::Sets(sets))),
+        Shape::Rules => rules(),
+    };
+    match media_type {
+        LAYER_TYPE | COMPSPEC_LAYER_TYPE => Some(by_shape()),
+        nfd::LAYER_TYPE => Some(rules()),
+        _ => None,
     }
 }
 
@@ -195,15 +232,17 @@ pub fn read_inline(entry: &Entry, about: About, now: i64) -> Result<Parsed, Arti
             let text = format!("layer {position}: its manifest does not carry it in `data`");
             return Err(ArtifactError::Malformed(text));
         }
-        return read_manifest(entry.digest, manifest, &BTreeMap::new(), now);
+        let parsed = read_manifest(entry.digest, manifest, &BTreeMap::new(), now)?;
+        return Ok(Parsed { inline: true, ..parsed });
     }
-    let Some(content) = Content::read(&entry.media_type, || Ok(bytes), 0) else {
+    let Some(read) = read_document(&entry.media_type, &bytes) else {
         let media_type = json::plain(&entry.media_type, 100);
         return Err(ArtifactError::Malformed(format!("an inline artifact has the media type {media_type:?}")));
     };
     let created = created(&entry.annotations, now)?;
-    let layers = vec![Layer { alternative: alternative(&entry.annotations), content: content? }];
-    Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new(), signer: None })
+    let (form, content) = read.map_err(|source| ArtifactError::Document { layer: 0, source })?;
+    let layers = vec![Layer { alternative: alternative(&entry.annotations), form, content }];
+    Ok(Parsed { digest: entry.digest, created, layers, notes: Vec::new(), signer: None, inline: true })
 }
 
 fn parse_manifest(bytes: &[u8]) -> Result<RawManifest, ArtifactError> {
@@ -232,15 +271,18 @@ fn read_manifest(
     let created = created(&manifest.annotations.unwrap_or_default(), now)?;
     let (mut layers, mut notes) = (Vec::new(), Vec::new());
     for (position, raw) in manifest.layers.iter().enumerate() {
-        let Some(content) = Content::read(&raw.media_type, || layer_bytes(position, raw, contents), position) else {
+        if !LAYER_TYPES.contains(&raw.media_type.as_str()) {
             let media_type = json::plain(&raw.media_type, 100);
             notes.push(format!("layer {position} of {} has the type {media_type:?}: ignored", digest.short()));
             continue;
-        };
+        }
+        let bytes = layer_bytes(position, raw, contents)?;
+        let Some(read) = read_document(&raw.media_type, &bytes) else { continue };
+        let (form, content) = read.map_err(|source| ArtifactError::Document { layer: position, source })?;
         let alternative = raw.annotations.as_ref().and_then(alternative);
-        layers.push(Layer { alternative, content: content? });
+        layers.push(Layer { alternative, form, content });
     }
-    Ok(Parsed { digest, created, layers, notes, signer: None })
+    Ok(Parsed { digest, created, layers, notes, signer: None, inline: false })
 }
 
 fn alternative(annotations: &BTreeMap<String, String>) -> Option<String> {

@@ -84,7 +84,14 @@ pub enum Test {
 impl Meaning<'_> {
     /// Compiles a document.
     pub fn document(&self, document: &Document) -> Compiled {
-        let groups = document.groups.iter().map(|(group, keys)| self.section(document, group, keys)).collect();
+        let groups = document.groups.iter().map(|(group, keys)| match self.nested(document, group) {
+            Some((known, rest)) => {
+                let whole = keys.iter().map(|(key, wanted)| (format!("{rest}.{key}"), wanted.clone()));
+                self.section(document, known, &whole.collect())
+            }
+            None => self.section(document, group, keys),
+        });
+        let groups = groups.collect();
         let mut compiled =
             Compiled { weight: document.weight, empty: document.is_empty(), notes: document.notes.clone(), groups };
         let conflicts = compiled.groups.iter().flat_map(|section| self.conflicts(section));
@@ -92,6 +99,15 @@ impl Meaning<'_> {
         let said: Vec<String> = conflicts.chain(advice).collect();
         compiled.notes.extend(said);
         compiled
+    }
+
+    /// The longest known group that the name of an unknown one begins with, and the rest of it.
+    fn nested<'d>(&self, document: &Document, group: &'d str) -> Option<(&'d str, &'d str)> {
+        if !document.nested_names || self.schemas.group(group).is_some() {
+            return None;
+        }
+        let mut cuts = group.rmatch_indices('.').map(|(at, _)| (&group[..at], &group[at + 1..]));
+        cuts.find(|(known, _)| self.schemas.group(known).is_some())
     }
 
     fn section(&self, document: &Document, group: &str, keys: &BTreeMap<String, Wanted>) -> Section {
@@ -104,6 +120,13 @@ impl Meaning<'_> {
             known: schema.is_some(),
             atoms: atoms.collect(),
         }
+    }
+
+    /// One key of a document that says nothing else.
+    pub fn key(&self, group: &str, key: &str, wanted: &Wanted) -> Atom {
+        let schema = self.schemas.group(group);
+        let canonical = schema.map_or(group, |schema| &schema.id);
+        self.atom(&Document::default(), (group, canonical), schema, key, wanted)
     }
 
     fn atom(

@@ -10,7 +10,8 @@ use crate::admission::swappable;
 use crate::artifact::MAX_ARTIFACTS;
 use crate::compiled::Meaning;
 use crate::decision::{
-    Answer, Decision, EntryReport, Evidence, EvidenceDigests, InputDigests, Inputs, Outcome, Reason, Verdict,
+    Answer, ConfigDigest, Decision, EntryReport, Evidence, EvidenceDigests, ImageConfig, ImageConfigs, ImageDigests,
+    InputDigests, Inputs, Outcome, Reason, Verdict,
 };
 use crate::digest::Digest;
 use crate::evidence::{Found, Sources};
@@ -208,6 +209,7 @@ impl Asked<'_> {
         let mut notes: BTreeSet<String> = prepared.shared.notes.iter().cloned().collect();
         let mut any = prepared.shared.any || prepared.shared.unread || prepared.by_variant;
         let mut candidates = Vec::new();
+        let mut forms = BTreeMap::new();
         for slot in &prepared.slots {
             let mut words = Words::default();
             let (verdict, rank) = self.judge(slot, &mut words);
@@ -215,18 +217,14 @@ impl Asked<'_> {
             any |= found.any || found.unread || prepared.rules.may_deny(&slot.rules, &self.rules);
             notes.extend(found.notes.iter().cloned());
             notes.extend(words.notes);
+            let in_force = || prepared.shared.artifacts.iter().chain(&found.artifacts);
+            forms.extend(in_force().map(|artifact| (artifact.digest, artifact.forms())));
             candidates.push(Candidate {
                 entry: prepared.entry(slot),
                 class: slot.class,
                 verdict,
                 reasons: words.reasons,
-                artifacts: prepared
-                    .shared
-                    .artifacts
-                    .iter()
-                    .chain(&found.artifacts)
-                    .map(|artifact| artifact.digest)
-                    .collect(),
+                artifacts: in_force().map(|artifact| artifact.digest).collect(),
                 unread: prepared.shared.unread || found.unread,
                 unsigned: prepared.shared.unsigned || found.unsigned,
                 rank,
@@ -244,6 +242,7 @@ impl Asked<'_> {
             entries: report(index, inputs, candidates),
             preferred: choice.preferred,
             notes: notes.into_iter().collect(),
+            forms,
             inputs: self.input_digests()?,
         })
     }
@@ -260,6 +259,7 @@ impl Asked<'_> {
             now: inputs.now,
             evidence: evidence.collect(),
             standings: inputs.standings.clone(),
+            images: inputs.images.as_ref().map(image_digests),
         })
     }
 }
@@ -429,6 +429,15 @@ fn skipped(entry: &Entry, inputs: &Inputs) -> String {
 /// The digest of a value's JSON form without spaces.
 fn hash(value: &impl Serialize) -> Result<Digest, serde_json::Error> {
     Ok(Digest::of(&serde_json::to_vec(value)?))
+}
+
+fn image_digests(images: &ImageConfigs) -> ImageDigests {
+    let one = |config: &ImageConfig| ConfigDigest {
+        digest: config.digest,
+        unread: config.read.as_ref().err().map(|why| json::plain(why, 300)),
+    };
+    let of = images.of.iter().map(|(subject, config)| (*subject, one(config))).collect();
+    ImageDigests { user: images.user.clone(), of }
 }
 
 fn evidence_digests(evidence: &Evidence) -> EvidenceDigests {

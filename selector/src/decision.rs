@@ -33,6 +33,8 @@ pub struct Inputs {
     /// What came of looking for signatures, by the digest of what they are about: artifacts, the index, entries. What is not
     /// listed was not looked at, and counts as signed by nobody.
     pub standings: BTreeMap<Digest, Standing>,
+    /// The configs of the candidates, where the container was given NVIDIA GPUs; else nothing is asked of them.
+    pub images: Option<ImageConfigs>,
     /// Seconds since 1970 UTC. Artifacts that claim a later date are refused.
     pub now: i64,
 }
@@ -63,6 +65,24 @@ pub enum Evidence {
     },
 }
 
+/// What images say themselves about the hosts that they run on: `NVIDIA_REQUIRE_*` (`crate::require`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfigs {
+    /// Variables that the container's user set, `NAME=VALUE`: they go before those of images.
+    pub user: Vec<String>,
+    /// By candidate. One that is not listed here was not asked about, and counts as unread.
+    pub of: BTreeMap<Digest, ImageConfig>,
+}
+
+/// The config of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// Its digest, where the image's manifest could be read.
+    pub digest: Option<Digest>,
+    /// Its bytes, or why they could not be read.
+    pub read: Result<Vec<u8>, String>,
+}
+
 /// One referrer, still as bytes: selection parses them, and says line and column when it cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
@@ -90,6 +110,9 @@ pub struct Decision {
     pub preferred: Vec<Digest>,
     /// Things the author of an artifact or of the index should know: ignored groups, refused artifacts.
     pub notes: Vec<String>,
+    /// The forms that the artifacts in force are written in, for people: `Proposal F`, `carried by the index`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub forms: BTreeMap<Digest, Vec<String>>,
     /// The digests of all inputs.
     pub inputs: InputDigests,
 }
@@ -183,6 +206,9 @@ pub struct InputDigests {
     pub schemas: Digest,
     /// The host's platform.
     pub host: HostPlatform,
+    /// The configs of the candidates, where they were asked about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub images: Option<ImageDigests>,
     /// [`Inputs::standings`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub standings: BTreeMap<Digest, Standing>,
@@ -206,4 +232,25 @@ pub struct EvidenceDigests {
     /// Why an artifact's manifest could not be read.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub unread_manifests: BTreeMap<Digest, String>,
+}
+
+/// The digests of the configs of candidates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageDigests {
+    /// [`ImageConfigs::user`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub user: Vec<String>,
+    /// By candidate.
+    pub of: BTreeMap<Digest, ConfigDigest>,
+}
+
+/// The digest of one config.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigDigest {
+    /// Where the image's manifest could be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<Digest>,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unread: Option<String>,
 }

@@ -31,6 +31,9 @@ pub struct Document {
     pub weight: i32,
     /// What its author should know.
     pub notes: Vec<String>,
+    /// Names of groups may end in the beginning of their keys, as compspec-go writes some: `org.supercontainers.mpi` with the
+    /// key `implementation`.
+    pub nested_names: bool,
     levels: Vec<(String, Level)>,
 }
 
@@ -40,16 +43,19 @@ struct RawDocument {
     compatibilities: BTreeMap<String, BTreeMap<String, Wanted>>,
 }
 
-/// Reads one document.
+/// Reads one document, at most [`MAX_BYTES`] long.
 pub fn read(bytes: &[u8]) -> Result<Document, JsonError> {
-    let mut groups = json::read::<RawDocument>(bytes, MAX_BYTES)?.compatibilities;
-    let too_much = |message: String| Err(JsonError::Malformed { line: 1, column: 1, message });
+    of_groups(json::read::<RawDocument>(bytes, MAX_BYTES)?.compatibilities)
+}
+
+/// A document of these groups, as foreign text names them; the reserved group is taken apart.
+pub(crate) fn of_groups(mut groups: BTreeMap<String, BTreeMap<String, Wanted>>) -> Result<Document, JsonError> {
     let keys: usize = groups.values().map(BTreeMap::len).sum();
     if groups.len() + keys > MAX_KEYS {
-        return too_much(format!("more than {MAX_KEYS} groups and keys"));
+        return Err(wrong(format!("more than {MAX_KEYS} groups and keys")));
     }
     if groups.keys().chain(groups.values().flat_map(BTreeMap::keys)).any(|name| name.len() > MAX_NAME) {
-        return too_much(format!("a name is longer than {MAX_NAME} bytes"));
+        return Err(wrong(format!("a name is longer than {MAX_NAME} bytes")));
     }
     let reserved = groups.remove(RESERVED).unwrap_or_default();
     let mut document = Document { groups, ..Document::default() };
@@ -57,10 +63,20 @@ pub fn read(bytes: &[u8]) -> Result<Document, JsonError> {
     Ok(document)
 }
 
+/// What is wrong with a document as a whole, at its beginning.
+pub(crate) fn wrong(message: String) -> JsonError {
+    JsonError::Malformed { line: 1, column: 1, message }
+}
+
 impl Document {
     /// A document that asks for these keys, by group, and says nothing about levels or weight.
     pub fn asking(groups: BTreeMap<String, BTreeMap<String, Wanted>>) -> Self {
         Self { groups, ..Self::default() }
+    }
+
+    /// How many groups and keys it has: what is evaluated is bounded by it.
+    pub fn size(&self) -> usize {
+        self.groups.values().map(|keys| keys.len() + 1).sum()
     }
 
     /// Whether it says that the image runs anywhere: it asks for nothing at all.

@@ -12,7 +12,8 @@ use crate::digest::Digest;
 use crate::index::Index;
 use crate::inline::{self, About, Carried};
 use crate::json;
-use crate::matching::{Host, Prepared, Summary, Trace};
+use crate::matching::{Host, Prepared, Required, Summary, Trace};
+use crate::require;
 
 /// What was found about one subject.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Found {
     pub unsigned: bool,
     /// What authors should know.
     pub notes: Vec<String>,
+    /// What its image config requires.
+    required: Vec<Required>,
     /// Why something about it is not known.
     unknown: Vec<(String, Option<Digest>)>,
 }
@@ -78,6 +81,7 @@ impl<'a> Sources<'a> {
         found.author = signers.map(|signer| signer.rank).max().unwrap_or_default();
         found.artifacts = in_force.into_iter().map(|parsed| self.prepare(parsed)).collect();
         found.notes.extend(replaced);
+        self.image_config(subject, &mut found);
         found.unknown.sort();
         found.unknown.dedup();
         found
@@ -98,6 +102,26 @@ impl<'a> Sources<'a> {
             parsed.extend(taken.filter(|taken| !parsed.contains(taken)));
         }
         parsed
+    }
+
+    /// What the config of a candidate asks for, where that was asked.
+    fn image_config(&self, subject: &Digest, found: &mut Found) {
+        let Some(images) = self.inputs.images.as_ref().filter(|_| *subject != self.index.digest) else { return };
+        let Some(config) = images.of.get(subject) else {
+            return found.lose("image config: it was not asked for".to_owned(), None);
+        };
+        match &config.read {
+            Err(why) => found.lose(format!("image config: it could not be read: {}", json::plain(why, 300)), None),
+            Ok(bytes) if !config.digest.is_some_and(|digest| digest.matches(bytes)) => {
+                found.unknown.push(("image config: it does not have its digest".to_owned(), None));
+            }
+            Ok(bytes) => match require::read(bytes, &images.user) {
+                Ok(all) => {
+                    found.required = all.iter().map(|one| Required::new(one, self.meaning.schemas)).collect();
+                }
+                Err(error) => found.unknown.push((format!("image config: {error}"), None)),
+            },
+        }
     }
 
     fn prepare(&mut self, parsed: Parsed) -> Arc<Prepared> {
@@ -173,6 +197,7 @@ impl Found {
     /// What it means on a host.
     pub fn evaluate<T: Trace>(&self, host: &Host<'_>, into: &mut Summary, trace: &mut T) {
         host.evaluate(self.artifacts.iter().map(Arc::as_ref), into, trace);
+        self.required.iter().for_each(|required| host.required(required, into, trace));
         for (text, artifact) in &self.unknown {
             into.answer = into.answer.and(Answer::Unknown);
             if T::ON {

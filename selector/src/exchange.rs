@@ -92,6 +92,10 @@ pub struct Ask {
     pub host: HostPlatform,
     /// The entry that containerd chose.
     pub default: Option<Digest>,
+    /// Where the container was given NVIDIA GPUs: what its user says about `NVIDIA_REQUIRE_*`, and the configs of the candidates
+    /// are read (`crate::require`).
+    #[serde(default)]
+    pub images: Option<Vec<String>>,
     /// Seconds since 1970 UTC.
     pub now: i64,
     /// How long the answer may take.

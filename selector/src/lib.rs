@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! index bytes ─▶ index ─▶ platform (candidates, default) ──────────────┐
-//! artifacts ─▶ artifact ─▶ document, nfd ─▶ compiled (what keys mean) ─┼▶ Prepared ─▶ matching ─▶ ranking ─▶ decision ─▶ record
+//! artifacts ─▶ artifact ─▶ the form's ─▶ compiled (what keys mean) ────┼▶ Prepared ─▶ matching ─▶ ranking ─▶ decision ─▶ record
 //! site: schema, policy, rules ─────────────────────────────────────────┘      ▲
 //! facts ─▶ host ──────────────────────────────────────────────────────────────┘
 //! ```
@@ -14,8 +14,9 @@
 //!   decides;
 //! - [`json`], [`yaml`], [`time`], [`version`]: strict readers of foreign text;
 //! - [`index`]: image indexes and manifest lists; [`platform`]: what can run on a host, and what containerd picks;
-//! - [`artifact`], [`document`], [`nfd`]: what is said about an entry; [`inline`]: what an index says itself; `admission`:
-//!   which of it counts by its signatures; [`evidence`]: which of it is in force;
+//! - [`artifact`]: what is said about an entry; [`shape`]: in which form, [`document`] (Proposal F), [`compspec`] (D), [`flat`]
+//!   (H) or [`nfd`]; [`inline`]: what an index says itself; [`require`]: what an image config asks of NVIDIA's driver;
+//!   `admission`: which of it counts by its signatures; [`evidence`]: which of it is in force;
 //! - [`schema`], [`value`], [`microarch`], [`target`], [`flags`]: what a key means, and how a value compares;
 //! - [`hook`]: the words between a site's own programs and the probe;
 //! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
@@ -29,6 +30,7 @@
 mod admission;
 pub mod artifact;
 pub mod compiled;
+pub mod compspec;
 pub mod decide;
 pub mod decision;
 pub mod devices;
@@ -41,6 +43,9 @@ pub mod exchange;
 pub mod facts;
 pub mod features;
 pub mod flags;
+pub mod flat;
+#[cfg(test)]
+mod forms_tests;
 pub mod hook;
 pub mod host;
 pub mod index;
@@ -55,9 +60,11 @@ pub mod policy;
 mod properties;
 pub mod ranking;
 pub mod record;
+pub mod require;
 pub mod rules;
 pub mod schema;
 pub mod scope;
+pub mod shape;
 pub mod target;
 #[cfg(test)]
 mod testing;

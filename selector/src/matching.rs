@@ -4,21 +4,22 @@
 
 use std::collections::BTreeSet;
 
-use crate::artifact::{Content, Layer, Parsed};
+use crate::artifact::{Content, Form, Layer, Parsed};
 use crate::compiled::{self, Atom, Compiled, Meaning, Section};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::facts::Fact;
-use crate::flags;
 use crate::json;
-use crate::nfd;
 use crate::schema::Level;
 use crate::value::{Held, Why};
+use crate::{flags, flat, nfd};
 
 mod platform;
+mod require;
 mod summary;
 
 pub use crate::host::Host;
+pub use require::Required;
 pub use summary::{Assessment, Score, Silent, Summary, Trace, Words};
 
 /// The most groups and keys that are looked at for one subject.
@@ -31,51 +32,79 @@ pub struct Prepared {
     pub digest: Digest,
     /// What its author should know.
     pub notes: Vec<String>,
-    plain: Vec<Form>,
-    alternatives: Vec<(String, Form)>,
+    forms: BTreeSet<Form>,
+    inline: bool,
+    asked: Vec<Asked>,
     size: usize,
 }
 
-/// One layer, in the form that hosts are held against. Each form has one function in [`Host`].
+/// One layer, as hosts are held against it. Each kind has one function in [`Host`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Form {
+enum Asked {
     Document(Compiled),
-    NfdRules(Box<nfd::Spec>),
+    NfdRules(Box<nfd::Spec>, nfd::Mode),
+    /// One is enough; each with its name, for people.
+    Any(Vec<(String, Asked)>),
+}
+
+impl Asked {
+    fn new(content: &Content, meaning: &Meaning<'_>) -> Self {
+        match content {
+            Content::Document(document) => Self::Document(meaning.document(document)),
+            Content::NfdRules(spec) => Self::NfdRules(spec.clone(), meaning.policy.nfd),
+            Content::Sets(sets) => {
+                let set = |(at, set): (usize, &flat::Set)| {
+                    let more = if set.annotation.is_empty() { "" } else { ": " };
+                    let name = format!("set {}{more}{}", at + 1, set.annotation);
+                    (name, Self::Document(meaning.document(&set.document)))
+                };
+                Self::Any(sets.iter().enumerate().map(set).collect())
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Document(compiled) => compiled.names().map(str::to_owned).collect(),
+            Self::NfdRules(spec, _) => spec.groups().iter().map(|group| format!("{group}/")).collect(),
+            Self::Any(all) => all.iter().flat_map(|(_, asked)| asked.names()).collect(),
+        }
+    }
 }
 
 impl Prepared {
     /// Resolves what an artifact's documents mean, once for any number of hosts.
     pub fn new(artifact: &Parsed, meaning: &Meaning<'_>) -> Self {
-        let mut prepared = Self {
-            digest: artifact.digest,
-            notes: artifact.notes.clone(),
-            plain: Vec::new(),
-            alternatives: Vec::new(),
-            size: artifact.layers.iter().map(|layer| layer.content.size()).sum(),
-        };
-        for Layer { alternative, content } in &artifact.layers {
-            let form = match content {
-                Content::Document(document) => Form::Document(meaning.document(document)),
-                Content::NfdRules(spec) => Form::NfdRules(spec.clone()),
-            };
+        let (mut asked, mut alternatives) = (Vec::new(), Vec::new());
+        for Layer { alternative, content, .. } in &artifact.layers {
+            let layer = Asked::new(content, meaning);
             match alternative {
-                Some(name) => prepared.alternatives.push((name.clone(), form)),
-                None => prepared.plain.push(form),
+                Some(name) => alternatives.push((format!("alternative {name}"), layer)),
+                None => asked.push(layer),
             }
         }
-        prepared
+        if !alternatives.is_empty() {
+            asked.push(Asked::Any(alternatives));
+        }
+        Self {
+            digest: artifact.digest,
+            notes: artifact.notes.clone(),
+            forms: artifact.layers.iter().map(|layer| layer.form).collect(),
+            inline: artifact.inline,
+            asked,
+            size: artifact.layers.iter().map(|layer| layer.content.size()).sum(),
+        }
+    }
+
+    /// The forms that it is written in, for people.
+    pub fn forms(&self) -> Vec<String> {
+        let inline = self.inline.then(|| "carried by the index".to_owned());
+        self.forms.iter().map(Form::to_string).chain(inline).collect()
     }
 
     /// What it asks about: `group/key` under canonical names, or `group/` where a form has no keys.
     pub fn names(&self) -> BTreeSet<String> {
-        let forms = self.plain.iter().chain(self.alternatives.iter().map(|(_, form)| form));
-        let names = forms.flat_map(|form| -> Vec<String> {
-            match form {
-                Form::Document(compiled) => compiled.names().map(str::to_owned).collect(),
-                Form::NfdRules(spec) => spec.groups().iter().map(|group| format!("{group}/")).collect(),
-            }
-        });
-        names.collect()
+        self.asked.iter().flat_map(Asked::names).collect()
     }
 }
 
@@ -108,40 +137,45 @@ impl Host<'_> {
         sections.fold(Answer::True, Answer::and)
     }
 
-    /// All layers of one artifact: plain ones add up, alternatives are alternatives to each other.
+    /// All layers of one artifact: they add up.
     fn artifact<T: Trace>(&self, artifact: &Prepared, into: &mut Summary, trace: &mut T) {
-        artifact.plain.iter().for_each(|form| self.form(form, artifact.digest, into, trace));
-        let either = artifact.alternatives.iter().map(|(name, form)| {
-            let mut one = Summary::default();
-            if T::ON {
-                let mut words = Words::default();
-                self.form(form, artifact.digest, &mut one, &mut words);
-                words.reasons.into_iter().for_each(|reason| {
-                    trace.reason(Reason { text: format!("[alternative {name}] {}", reason.text), ..reason });
-                });
-                words.notes.into_iter().for_each(|note| trace.note(note));
-            } else {
-                self.form(form, artifact.digest, &mut one, trace);
-            }
-            one
-        });
-        if let Some(either) = either.reduce(Summary::or) {
-            into.add(either);
-        }
+        artifact.asked.iter().for_each(|asked| self.asked(asked, artifact.digest, into, trace));
         if T::ON {
             artifact.notes.iter().for_each(|note| trace.note(note.clone()));
         }
     }
 
-    fn form<T: Trace>(&self, form: &Form, artifact: Digest, into: &mut Summary, trace: &mut T) {
-        match form {
-            Form::Document(document) => self.document(document, artifact, into, trace),
-            Form::NfdRules(spec) => {
-                let found = nfd::assess(spec, self, nfd::Mode::Lenient, artifact);
+    fn asked<T: Trace>(&self, asked: &Asked, artifact: Digest, into: &mut Summary, trace: &mut T) {
+        match asked {
+            Asked::Document(document) => self.document(document, artifact, into, trace),
+            Asked::NfdRules(spec, mode) => {
+                let found = nfd::assess(spec, self, *mode, artifact);
                 into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
                 found.reasons.into_iter().for_each(|reason| trace.reason(reason));
                 found.notes.into_iter().for_each(|note| trace.note(note));
             }
+            Asked::Any(all) => self.any(all, artifact, into, trace),
+        }
+    }
+
+    /// One of them is enough; the best of those that hold counts.
+    fn any<T: Trace>(&self, all: &[(String, Asked)], artifact: Digest, into: &mut Summary, trace: &mut T) {
+        let either = all.iter().map(|(name, asked)| {
+            let mut one = Summary::default();
+            if T::ON {
+                let mut words = Words::default();
+                self.asked(asked, artifact, &mut one, &mut words);
+                words.reasons.into_iter().for_each(|reason| {
+                    trace.reason(Reason { text: format!("[{name}] {}", reason.text), ..reason });
+                });
+                words.notes.into_iter().for_each(|note| trace.note(note));
+            } else {
+                self.asked(asked, artifact, &mut one, trace);
+            }
+            one
+        });
+        if let Some(either) = either.reduce(Summary::or) {
+            into.add(either);
         }
     }
 

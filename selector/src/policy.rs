@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::nfd;
 use crate::schema::Level;
 use crate::trust::Trust;
 
@@ -24,6 +25,9 @@ pub struct Policy {
     /// Whose artifacts count, and what must be signed.
     #[serde(skip_serializing_if = "Trust::is_default")]
     pub trust: Trust,
+    /// Whose answer to NFD's rules counts: NFD's own, or ours where NFD stops.
+    #[serde(skip_serializing_if = "nfd::Mode::is_lenient")]
+    pub nfd: nfd::Mode,
     /// The site's word on levels, by pattern (`GROUP/KEY`, `GROUP/prefix*`, `GROUP/*`): it goes before the document's and
     /// the schema's. The longest pattern wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -118,6 +118,9 @@ pub fn render_table(decision: &Decision) -> String {
     let mut text = table(decision);
     for entry in decision.entries.iter().filter(|entry| !entry.reasons.is_empty()) {
         let _ = write!(text, "\n{} {} {}\n", entry.position, entry.digest.short(), verdict(entry.verdict));
+        for (digest, forms) in entry.artifacts.iter().filter_map(|digest| Some((digest, decision.forms.get(digest)?))) {
+            let _ = writeln!(text, "  {:<7} {}: {}", "asked", digest.short(), json::plain(&forms.join(", "), 200));
+        }
         for reason in &entry.reasons {
             let _ = writeln!(text, "  {:<7} {}", answer(reason.answer), json::plain(&reason.text, 1000));
         }
@@ -261,14 +264,17 @@ mod tests {
           note    no artifact says anything about it
 
         1 sha256:9c6047f0bd38 compatible
+          asked   sha256:718beccebf3b: Proposal F
           yes     host/kernel.version = >=5.10: this host has 5.14.0 (/test/kernel.version)
           yes     io.archspec/cpu.target = x86_64_v3: this host is x86_64_v4 (/test/cpu.target)
 
         2 sha256:a0b24a5f4f29 compatible
+          asked   sha256:8e49b0b2e4d1: Proposal F
           yes     io.archspec/cpu.target = x86_64_v4: this host is x86_64_v4 (/test/cpu.target)
           note    group "org.blast" is not known here: ignored
 
         3 sha256:4664bebb8c15 incompatible
+          asked   sha256:ff0ac6486621: Proposal F
           no      nfd/pci-0302_10de.present = true: absent on this host (/sys/bus/pci/devices)
 
         4 sha256:2bbc3479bade undetermined

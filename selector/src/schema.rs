@@ -24,10 +24,11 @@ mod values;
 
 pub use values::Values;
 
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
     ("nfd.json", include_str!("../schemas/nfd.json")),
     ("io.archspec.json", include_str!("../schemas/io.archspec.json")),
     ("host.json", include_str!("../schemas/host.json")),
+    ("oci.json", include_str!("../schemas/oci.json")),
     ("org.supercontainers.json", include_str!("../schemas/org.supercontainers.json")),
 ];
 /// The longest schema that is read, in bytes.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::devices::Kind;
+use crate::require;
 
 pub use narrow::narrow;
 
@@ -81,6 +82,8 @@ pub struct Scope {
     others: BTreeSet<String>,
     /// Nodes below `/dev/dri`: they do not say whose they are.
     graphics: Given,
+    /// What the container's user says about `NVIDIA_REQUIRE_*`: `NAME=VALUE`.
+    required: Vec<String>,
 }
 
 /// What a device node stands for.
@@ -117,6 +120,10 @@ impl Scope {
             scope.mounted(text(mount, "source"), text(mount, "destination"));
         }
         scope.visible(spec, image_env);
+        let set = list(spec, "/process/env").filter_map(Value::as_str);
+        let asks = |variable: &&str| variable.split_once('=').is_some_and(|(name, _)| require::is_variable(name));
+        let own = |variable: &str| image_env.iter().any(|own| own == variable);
+        scope.required = set.filter(asks).filter(|variable| !own(variable)).map(str::to_owned).collect();
         let annotations = spec.get("annotations").and_then(Value::as_object).into_iter().flatten();
         for (_, value) in annotations.filter(|(key, _)| key.starts_with(CDI)) {
             scope.cdi(value.as_str().unwrap_or_default());
@@ -127,6 +134,12 @@ impl Scope {
     /// What was given of a kind, nodes of `/dev/dri` and CDI devices of other vendors apart.
     pub fn given(&self, kind: Kind) -> Given {
         self.given.get(&kind).cloned().unwrap_or_default()
+    }
+
+    /// Where NVIDIA GPUs were given, so that what images require of their driver counts: what the container's user says about
+    /// that.
+    pub fn required(&self) -> Option<Vec<String>> {
+        matches!(self.given(Kind::Nvidia), Given::Devices(_)).then(|| self.required.clone())
     }
 
     fn give(&mut self, kind: Kind, name: Option<Name>) {
@@ -321,6 +334,19 @@ mod tests {
             let own = ["NVIDIA_VISIBLE_DEVICES=image".to_owned()];
             assert_eq!(letters(&Scope::of(&spec, &own)), expected, "{spec}");
         }
+    }
+
+    #[test]
+    fn requirements_count_where_gpus_were_given() {
+        let scope = |devices: Value| {
+            let env =
+                ["NVIDIA_REQUIRE_CUDA=cuda>=12.0", "NVIDIA_REQUIRE_CUDA=", "NVIDIA_DISABLE_REQUIRE=1", "PATH=/bin"];
+            let own = ["NVIDIA_REQUIRE_CUDA=cuda>=12.0".to_owned()];
+            Scope::of(&json!({"linux": {"devices": devices}, "process": {"env": env}}), &own)
+        };
+        assert_eq!(scope(json!([])).required(), None);
+        let user = ["NVIDIA_REQUIRE_CUDA=".to_owned(), "NVIDIA_DISABLE_REQUIRE=1".to_owned()];
+        assert_eq!(scope(json!([{"path": "/dev/nvidia0"}])).required(), Some(user.to_vec()));
     }
 
     #[test]

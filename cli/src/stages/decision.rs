@@ -6,7 +6,7 @@ use bestfit_config::Config;
 use bestfit_decider::{Gathered, Verifier, gather};
 use bestfit_registry::{Reference, Repository};
 use bestfit_selector::decide::decide;
-use bestfit_selector::decision::{Decision, Inputs};
+use bestfit_selector::decision::{Decision, ImageConfigs, Inputs};
 
 use super::host::Host;
 use super::image;
@@ -35,7 +35,8 @@ pub(crate) async fn decide_on(
             .hint("`bestfit config check` says where it stands"));
     }
     let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
-    let Gathered { evidence, standings, .. } = gather(repository, &parsed, &host.platform, &verifier).await;
+    let found = gather(repository, &parsed, &host.platform, &verifier, host.nvidia).await;
+    let Gathered { evidence, standings, images, .. } = found;
     let gathered = Instant::now();
     let inputs = Inputs {
         index,
@@ -45,6 +46,7 @@ pub(crate) async fn decide_on(
         host: host.platform,
         default: None,
         evidence,
+        images: images.map(|of| ImageConfigs { user: Vec::new(), of }),
         standings,
         now: verifier.now,
     };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bestfit_config::{Config, Loaded};
 use bestfit_hostprobe::{HostRoot, MAX_SNAPSHOT, Snapshot, hook, host_platform, probe_with};
 use bestfit_selector::decision::HostPlatform;
-use bestfit_selector::facts::{Facts, State, Value};
+use bestfit_selector::devices::Kind;
+use bestfit_selector::facts::{Fact, Facts, State, Value};
 use bestfit_selector::json;
 use bestfit_selector::microarch::Microarchitectures;
 use bestfit_selector::schema::Schemas;
@@ -30,6 +31,8 @@ const HOOKS_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Host {
     pub(crate) facts: Facts,
     pub(crate) platform: HostPlatform,
+    /// Whether the container that is asked about is given NVIDIA GPUs, so that what images require of their driver counts.
+    pub(crate) nvidia: bool,
 }
 
 /// The configuration that the command line asks with.
@@ -43,11 +46,16 @@ pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
 pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
     let mut host = whole(arguments, config)?;
     volatile::set_aside(&mut host.facts.features);
-    match &arguments.devices {
-        Devices::All => {}
-        Devices::None => narrow(&mut host.facts, &Scope::default()),
-        Devices::Named(names) => narrow(&mut host.facts, &Scope::of(&spec_with(names), &[])),
-    }
+    let scope = match &arguments.devices {
+        Devices::All => {
+            host.nvidia = has_nvidia(&host.facts);
+            return Ok(host);
+        }
+        Devices::None => Scope::default(),
+        Devices::Named(names) => Scope::of(&spec_with(names), &[]),
+    };
+    narrow(&mut host.facts, &scope);
+    host.nvidia = scope.required().is_some();
     Ok(host)
 }
 
@@ -70,11 +78,18 @@ fn whole(arguments: &AskedHost, config: &Config) -> Result<Host, Failure> {
         let root = root(arguments.root.as_deref())?;
         let mut facts = probe_with(&root, &targets);
         ask_hooks(&root, config, &mut facts);
-        return Ok(Host { facts, platform: host_platform(&root) });
+        return Ok(Host { facts, platform: host_platform(&root), nvidia: false });
     };
     let facts = read_facts(file)?;
     let platform = platform_of(&facts, &targets).unwrap_or_else(|| host_platform(&HostRoot::running()));
-    Ok(Host { facts, platform })
+    Ok(Host { facts, platform, nvidia: false })
+}
+
+/// Whether a host says anything about GPUs of NVIDIA's or their driver.
+fn has_nvidia(facts: &Facts) -> bool {
+    let known = |fact: &Fact| matches!(fact.state, State::Known { .. });
+    let said = facts.facts.get("host").into_iter().flatten();
+    said.into_iter().any(|(key, fact)| key.starts_with(Kind::Nvidia.prefix()) && known(fact))
 }
 
 /// What the site's own programs say, where this very host is asked about; what came of it goes to standard error.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bestfit_config::Config;
 use bestfit_registry::{MANIFEST_LIMIT, Reference, Repository};
-use bestfit_selector::decision::{Artifact, Decision, Evidence, EvidenceDigests, Inputs};
+use bestfit_selector::decision::{
+    Artifact, ConfigDigest, Decision, Evidence, EvidenceDigests, ImageConfig, ImageConfigs, ImageDigests, Inputs,
+};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::Facts;
 use bestfit_selector::policy::Policy;
@@ -43,6 +45,10 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
         default: recorded.default,
         evidence,
         standings: digests.standings.clone(),
+        images: match &digests.images {
+            Some(images) => Some(sources.images(images).await?),
+            None => None,
+        },
         now: digests.now,
     };
     decided(&inputs, sources.reference)
@@ -70,6 +76,19 @@ impl Sources<'_> {
             artifacts.push(Artifact { digest: *digest, manifest, layers: read });
         }
         Ok(Evidence::Read { list: found.list, artifacts })
+    }
+
+    async fn images(&self, images: &ImageDigests) -> Result<ImageConfigs, Failure> {
+        let mut of = BTreeMap::new();
+        for (image, ConfigDigest { digest, unread }) in &images.of {
+            let read = match (digest, unread) {
+                (_, Some(why)) => Err(why.clone()),
+                (Some(digest), None) => Ok(self.content("an image config", digest, false).await?),
+                (None, None) => Err(String::new()),
+            };
+            of.insert(*image, ImageConfig { digest: *digest, read });
+        }
+        Ok(ImageConfigs { user: images.user.clone(), of })
     }
 
     /// Bytes by digest: from the node's cache, which is only read, else from the repository.

@@ -36,7 +36,12 @@ impl Layout {
 
     /// An image for `linux/<architecture>` that differs from others by `name`.
     pub(crate) fn image(&self, architecture: &str, name: &str) -> Value {
-        let config = json!({ "os": "linux", "architecture": architecture, "config": { "Labels": { "name": name } } });
+        self.image_with(architecture, &json!({ "Labels": { "name": name } }))
+    }
+
+    /// An image with this `config` in its config.
+    pub(crate) fn image_with(&self, architecture: &str, config: &Value) -> Value {
+        let config = json!({ "os": "linux", "architecture": architecture, "config": config });
         let config = self.json("application/vnd.oci.image.config.v1+json", &config);
         let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] });
         let mut descriptor = self.json(MANIFEST, &manifest);

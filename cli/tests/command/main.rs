@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod explain;
 mod field;
+mod forms;
 mod hook;
 mod host;
 mod layout;

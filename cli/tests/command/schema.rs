@@ -66,6 +66,6 @@ fn show_knows_the_schemas_of_the_site() {
         .fails(66, "error: the group nfd has no key \"memory-num\"\nhint: did you mean \"memory-numa\"?\n");
     sandbox.bestfit(&["schema", "show", "nothing"]).fails(
         66,
-        "error: no schema knows the group \"nothing\"\nhint: known here: host, io.archspec, nfd, org.lab, org.supercontainers\n",
+        "error: no schema knows the group \"nothing\"\nhint: known here: host, io.archspec, nfd, oci, org.lab, org.supercontainers\n",
     );
 }

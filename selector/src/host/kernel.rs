@@ -1,7 +1,7 @@
-//! Owns the keys `kernel.config.*` and `kernel.module.*` of the group `host`: facts that stand among the host's features
+//! Owns the keys `kernel.config.*`, `kernel.configurations` and `kernel.module.*` of the group `host`: facts that stand among the host's features
 //! already, made only where an artifact asks for one. As facts they would be as long as all others together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::Fact;
 use crate::features::Features;
@@ -12,6 +12,9 @@ pub(super) const GROUP: &str = "host";
 const CONFIG: &str = "kernel.config";
 const LOADED: &str = "kernel.loadedmodule";
 const ENABLED: &str = "kernel.enabledmodule";
+
+/// The key whose value is the set of all options that are on.
+const CONFIGURATIONS: &str = "kernel.configurations";
 
 /// How each family begins, and as which of the features it is answered.
 const FAMILIES: [(&str, Family); 4] = [
@@ -33,6 +36,7 @@ enum Family {
 pub(super) struct Kernel {
     options: Answers,
     modules: Answers,
+    configurations: Option<Fact>,
 }
 
 /// Known ones, and one for all others.
@@ -44,7 +48,7 @@ struct Answers {
 
 /// Whether `key` is one of these.
 pub(super) fn is_key(key: &str) -> bool {
-    split(key).is_some()
+    key == CONFIGURATIONS || split(key).is_some()
 }
 
 fn split(key: &str) -> Option<(Family, &str)> {
@@ -58,6 +62,9 @@ impl Kernel {
         if let Some(options) = features.attributes.get(CONFIG) {
             let known =
                 options.elements.iter().map(|(name, value)| (name.clone(), Fact::known(value.as_str(), CONFIG)));
+            let on = options.elements.iter().filter(|(_, value)| matches!(value.as_str(), "y" | "m" | "true"));
+            let on: BTreeSet<String> = on.map(|(name, _)| name.clone()).collect();
+            kernel.configurations = Some(Fact::known(on, CONFIG));
             kernel.options = Answers { known: known.collect(), others: Some(Fact::absent(CONFIG)) };
         }
         for feature in [LOADED, ENABLED] {
@@ -72,11 +79,17 @@ impl Kernel {
                 answers.others = Some(Fact::unknown(why, feature));
             }
         }
+        if let Some(why) = features.unknown.get(CONFIG) {
+            kernel.configurations = Some(Fact::unknown(why, CONFIG));
+        }
         kernel
     }
 
     /// The answer to `key`; none where the features do not speak of it.
     pub(super) fn get(&self, key: &str) -> Option<&Fact> {
+        if key == CONFIGURATIONS {
+            return self.configurations.as_ref();
+        }
         let (family, name) = split(key)?;
         let answers = if family == Family::Config { &self.options } else { &self.modules };
         // The kernel's own lists have underscores wherever a file's name has hyphens.
@@ -109,6 +122,8 @@ mod tests {
         assert_eq!(kernel.get("kernel.modules.nf-tables"), Some(&Fact::known(true, ENABLED)));
         assert_eq!(kernel.get("kernel.module.xfs"), Some(&Fact::absent(ENABLED)));
         assert_eq!(kernel.get("kernel.version"), None);
+        let on: BTreeSet<String> = ["IO_URING".to_owned()].into();
+        assert_eq!(kernel.get("kernel.configurations"), Some(&Fact::known(on, CONFIG)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Host<'_> {
         };
         let instead = (target::GROUP, target::TARGET);
         let test = Test::Target(vec![Scalar::Text(wanted.clone())]);
-        self.asked("platform.variant", &wanted, [(group, key), instead], test)
+        self.of_processor("platform.variant", &wanted, [(group, key), instead], test)
     }
 
     /// Names of processor features, as /proc/cpuinfo, archspec or NFD spell them: the host must have all of them. The
@@ -50,13 +50,13 @@ impl Host<'_> {
         let names = platform.features.iter();
         let asked = names.map(|name| {
             let key = (target::GROUP, target::FEATURES);
-            self.asked("platform.features", &json::plain(name, 60), [key, key], Test::Flags(vec![name.clone()]))
+            self.of_processor("platform.features", &json::plain(name, 60), [key, key], Test::Flags(vec![name.clone()]))
         });
         asked.fold(Assessment::default(), Assessment::and)
     }
 
     /// One requirement on the first of two keys that the host speaks of.
-    fn asked(&self, name: &str, wanted: &str, keys: [(&str, &str); 2], test: Test) -> Assessment {
+    fn of_processor(&self, name: &str, wanted: &str, keys: [(&str, &str); 2], test: Test) -> Assessment {
         let fact = keys.iter().find_map(|(group, key)| self.fact(group, key));
         let [(group, key), _] = keys;
         let meaning = self.schemas.group(group).and_then(|schema| schema.key(key)).map(|(_, key)| key);

@@ -62,9 +62,7 @@ fn what_a_platform_asks_for_is_required() {
         (
             json!({"features": ["axv2"]}),
             Verdict::Undetermined,
-            vec![format!(
-                "Unknown platform.features = axv2: axv2: no processor feature that is known here {source}"
-            )],
+            vec![format!("Unknown platform.features = axv2: axv2: no processor feature that is known here {source}")],
         ),
         (
             json!({"os.version": "10.0.17763", "os.features": ["win32k"]}),
@@ -74,11 +72,7 @@ fn what_a_platform_asks_for_is_required() {
                 "Unknown platform.os.features = win32k: what it means on this system is not known".to_owned(),
             ],
         ),
-        (
-            json!({"variant": "v9"}),
-            Verdict::Undetermined,
-            vec!["Unknown platform.variant = v9: not known".to_owned()],
-        ),
+        (json!({"variant": "v9"}), Verdict::Undetermined, vec!["Unknown platform.variant = v9: not known".to_owned()]),
     ];
     for (more, verdict, reasons) in table {
         let entry = &decided(&more).entries[1];

@@ -20,6 +20,8 @@ mod view;
 pub use spec::{MAX_EXPRESSIONS, Rule, Set, Spec, read, read_sensible};
 pub use strict::{AnyStatus, ExpressionStatus, RuleStatus, SetStatus, Stop, Written, evaluate};
 
+use serde::{Deserialize, Serialize};
+
 use crate::decision::Answer;
 use crate::digest::Digest;
 use crate::matching::{Assessment, Host};
@@ -30,13 +32,22 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.nfd.image-compatibility.v1alpha
 pub const LAYER_TYPE: &str = "application/vnd.nfd.image-compatibility.spec.v1alpha1+yaml";
 
 /// Whose answer counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Three-valued; a host's value never is an error.
     #[default]
     Lenient,
-    /// `nfd-strict`: NFD's own answer; where NFD stops, nobody knows.
+    /// NFD's own answer; where NFD stops, nobody knows.
     Strict,
+}
+
+impl Mode {
+    /// Whether it is the one that holds where the site says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub(crate) fn is_lenient(&self) -> bool {
+        *self == Self::Lenient
+    }
 }
 
 /// What a document says on a host. Its sets are alternatives, the rules of one hold together (matching.md §4).

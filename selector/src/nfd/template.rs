@@ -1,15 +1,24 @@
-//! Owns the part of Go's text/template that rules use to make vars (`varsTemplate`): text, `{{ range .domain.feature }}`,
-//! fields, `len`, comments and trim markers. Everything else is reported as not supported, never skipped.
+//! Owns the part of Go's text/template and of sprig's functions that rules use to make vars (`varsTemplate`): text, fields,
+//! pipelines, `range`, `if`, the functions of `functions`, comments and trim markers. Everything else is reported as not
+//! supported, never skipped.
+
+mod functions;
+mod parse;
 
 use std::collections::BTreeMap;
+
+use parse::{Branch, Command, Operand, Part, Pipeline};
 
 /// The longest template that NFD reads, in bytes.
 const MAX_TEMPLATE: usize = 64 << 10;
 /// The longest text that a template may expand to, in bytes.
 const MAX_EXPANDED: usize = 256 << 10;
+/// The most steps of one expansion.
+const MAX_STEPS: usize = 100_000;
 
 /// What matched: domain, feature, then the elements.
-pub(super) type Matched = BTreeMap<String, BTreeMap<String, Vec<BTreeMap<String, String>>>>;
+pub(super) type Matched = BTreeMap<String, BTreeMap<String, Vec<Element>>>;
+type Element = BTreeMap<String, String>;
 
 /// Why a template gives nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +29,19 @@ pub(super) enum TemplateError {
     Unsupported(String),
 }
 
-#[derive(Debug)]
-enum Part<'t> {
-    Text(&'t str),
-    Field(Vec<&'t str>),
-    Length(Vec<&'t str>),
-    Range(Vec<&'t str>, Vec<Part<'t>>),
+/// What a pipeline gives.
+#[derive(Debug, Clone)]
+enum Value<'m> {
+    Root(&'m Matched),
+    Domain(&'m BTreeMap<String, Vec<Element>>),
+    List(&'m [Element]),
+    Element(&'m Element),
+    Texts(Vec<String>),
+    Text(String),
+    Int(i64),
+    Bool(bool),
+    /// Go's nil: the first of none.
+    Nothing,
 }
 
 /// Expands `template` and reads the lines `key=value`.
@@ -33,14 +49,11 @@ pub(super) fn expand(template: &str, matched: &Matched) -> Result<BTreeMap<Strin
     if template.len() > MAX_TEMPLATE {
         return Err(TemplateError::Fails(format!("the template has more than {MAX_TEMPLATE} bytes")));
     }
-    let mut tokens = tokens(template)?.into_iter();
-    let parts = parts(&mut tokens, false)?;
-    let mut text = String::new();
-    for part in &parts {
-        write(part, matched, None, &mut text)?;
-    }
+    let parts = parse::parse(template)?;
+    let mut expansion = Expansion { root: matched, text: String::new(), steps: 0 };
+    expansion.parts(&parts, &Value::Root(matched))?;
     let mut vars = BTreeMap::new();
-    for line in text.split('\n').map(str::trim).filter(|line| !line.is_empty()) {
+    for line in expansion.text.split('\n').map(str::trim).filter(|line| !line.is_empty()) {
         let (key, value) =
             line.split_once('=').ok_or_else(|| TemplateError::Fails(format!("{line:?} is not <key>=<value>")))?;
         vars.insert(key.to_owned(), value.to_owned());
@@ -48,134 +61,119 @@ pub(super) fn expand(template: &str, matched: &Matched) -> Result<BTreeMap<Strin
     Ok(vars)
 }
 
-enum Token<'t> {
-    Text(&'t str),
-    Action(&'t str),
+/// One expansion on its way.
+struct Expansion<'m> {
+    root: &'m Matched,
+    text: String,
+    steps: usize,
 }
 
-fn tokens(template: &str) -> Result<Vec<Token<'_>>, TemplateError> {
-    const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
-    let (mut tokens, mut rest, mut trim) = (Vec::new(), template, false);
-    loop {
-        let (text, action) = rest.split_once("{{").map_or((rest, None), |(text, action)| (text, Some(action)));
-        let text = if trim { text.trim_start_matches(SPACE) } else { text };
-        let trims = action.is_some_and(|action| action.starts_with('-') && action[1..].starts_with(SPACE));
-        tokens.push(Token::Text(if trims { text.trim_end_matches(SPACE) } else { text }));
-        let Some(action) = action else { return Ok(tokens) };
-        let (inner, after) =
-            action.split_once("}}").ok_or_else(|| TemplateError::Fails("an action is not closed".to_owned()))?;
-        trim = inner.ends_with('-') && inner[..inner.len() - 1].ends_with(SPACE);
-        let inner = if trims { &inner[1..] } else { inner };
-        let inner = if trim { &inner[..inner.len() - 1] } else { inner };
-        tokens.push(Token::Action(inner.trim_matches(SPACE)));
-        rest = after;
-    }
-}
-
-fn parts<'t>(tokens: &mut impl Iterator<Item = Token<'t>>, inside: bool) -> Result<Vec<Part<'t>>, TemplateError> {
-    let mut parts = Vec::new();
-    while let Some(token) = tokens.next() {
-        let action = match token {
-            Token::Text(text) => {
-                parts.push(Part::Text(text));
-                continue;
+impl<'m> Expansion<'m> {
+    fn parts(&mut self, parts: &[Part<'_>], dot: &Value<'m>) -> Result<(), TemplateError> {
+        for part in parts {
+            self.steps += 1;
+            match part {
+                Part::Text(text) => self.text.push_str(text),
+                Part::Print(pipeline) => {
+                    let value = self.pipeline(pipeline, dot)?;
+                    self.text.push_str(&value.printed()?);
+                }
+                Part::If(Branch { on, then, otherwise }) => {
+                    let holds = self.pipeline(on, dot)?.is_true();
+                    self.parts(if holds { then } else { otherwise }, dot)?;
+                }
+                Part::Range(branch) => self.range(branch, dot)?,
             }
-            Token::Action(action) => action,
+            if self.text.len() > MAX_EXPANDED || self.steps > MAX_STEPS {
+                return Err(TemplateError::Unsupported(format!("it expands to more than {MAX_EXPANDED} bytes")));
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, branch: &Branch<'_>, dot: &Value<'m>) -> Result<(), TemplateError> {
+        let elements: Vec<Value<'m>> = match self.pipeline(&branch.on, dot)? {
+            Value::List(list) => list.iter().map(Value::Element).collect(),
+            Value::Texts(texts) => texts.into_iter().map(Value::Text).collect(),
+            _ => return Err(TemplateError::Unsupported("a range over no list".to_owned())),
         };
-        let unsupported = || TemplateError::Unsupported(format!("{{{{ {action} }}}}"));
-        let words: Vec<&str> = action.split_ascii_whitespace().collect();
-        match words[..] {
-            _ if action.starts_with("/*") && action.ends_with("*/") => {}
-            ["end"] if inside => return Ok(parts),
-            // A range in a range is never needed: there is no list in an element.
-            ["range", over] if !inside => {
-                let path = path(over).ok_or_else(unsupported)?;
-                let body = self::parts(tokens, true)?;
-                parts.push(Part::Range(path, body));
-            }
-            [field] => parts.push(Part::Field(path(field).ok_or_else(unsupported)?)),
-            ["len", list] | [list, "|", "len"] => parts.push(Part::Length(path(list).ok_or_else(unsupported)?)),
-            _ => return Err(unsupported()),
+        if elements.is_empty() {
+            return self.parts(&branch.otherwise, dot);
         }
+        elements.iter().try_for_each(|element| self.parts(&branch.then, element))
     }
-    if inside { Err(TemplateError::Fails("a range has no end".to_owned())) } else { Ok(parts) }
+
+    fn pipeline(&self, pipeline: &Pipeline<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
+        let mut handed = None;
+        for command in &pipeline.0 {
+            let value = match (command, handed.take()) {
+                (Command::Value(operand), None) => self.operand(operand, dot)?,
+                (Command::Value(_), Some(_)) => {
+                    return Err(TemplateError::Fails("a value is handed to what is no function".to_owned()));
+                }
+                (Command::Call(name, arguments), last) => {
+                    let given = arguments.iter().map(|argument| self.operand(argument, dot));
+                    let arguments = given.chain(last.map(Ok)).collect::<Result<_, _>>()?;
+                    functions::call(name, arguments)?
+                }
+            };
+            handed = Some(value);
+        }
+        handed.ok_or_else(|| TemplateError::Fails("an empty action".to_owned()))
+    }
+
+    fn operand(&self, operand: &Operand<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
+        Ok(match operand {
+            Operand::Text(text) => Value::Text(text.clone()),
+            Operand::Int(number) => Value::Int(*number),
+            Operand::Bool(value) => Value::Bool(*value),
+            Operand::Field { root: true, path } => field(Value::Root(self.root), path)?,
+            Operand::Field { root: false, path } => field(dot.clone(), path)?,
+            Operand::Inner(pipeline, path) => field(self.pipeline(pipeline, dot)?, path)?,
+        })
+    }
 }
 
-/// `.a.b` as its names.
-fn path(text: &str) -> Option<Vec<&str>> {
-    let names: Vec<&str> = text.strip_prefix('.')?.split('.').collect();
-    let name = |name: &&str| {
-        !name.is_empty()
-            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
-            && !name.starts_with(|c: char| c.is_ascii_digit())
+/// Goes down by names. NFD has missing ones be errors.
+fn field<'m>(from: Value<'m>, path: &[&str]) -> Result<Value<'m>, TemplateError> {
+    let Some((name, rest)) = path.split_first() else { return Ok(from) };
+    let missing = |what: &str| TemplateError::Fails(format!("{what} .{name}"));
+    let next = match from {
+        Value::Root(root) => Value::Domain(root.get(*name).ok_or_else(|| missing("nothing matched"))?),
+        Value::Domain(domain) => Value::List(domain.get(*name).ok_or_else(|| missing("nothing matched"))?),
+        Value::Element(element) => Value::Text(element.get(*name).ok_or_else(|| missing("an element has no"))?.clone()),
+        _ => return Err(missing("there is no")),
     };
-    names.iter().all(name).then_some(names)
+    field(next, rest)
 }
 
-fn write(
-    part: &Part<'_>,
-    matched: &Matched,
-    element: Option<&BTreeMap<String, String>>,
-    into: &mut String,
-) -> Result<(), TemplateError> {
-    let list = |path: &[&str]| match (path, element) {
-        (&[domain, feature], None) => {
-            let list = matched.get(domain).and_then(|features| features.get(feature));
-            list.ok_or_else(|| TemplateError::Fails(format!("nothing matched .{domain}.{feature}")))
-        }
-        _ => Err(TemplateError::Unsupported(format!(".{}", path.join(".")))),
-    };
-    match part {
-        Part::Text(text) => into.push_str(text),
-        Part::Length(path) => into.push_str(&list(path)?.len().to_string()),
-        Part::Field(path) => match (&path[..], element) {
-            (&[name], Some(element)) => {
-                let value = element.get(name);
-                into.push_str(value.ok_or_else(|| TemplateError::Fails(format!("an element has no .{name}")))?);
-            }
-            _ => return Err(TemplateError::Unsupported(format!(".{}", path.join(".")))),
-        },
-        Part::Range(path, body) => {
-            for element in list(path)? {
-                body.iter().try_for_each(|part| write(part, matched, Some(element), into))?;
-            }
+impl Value<'_> {
+    /// Go's truth: what is empty or zero is false.
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Root(root) => !root.is_empty(),
+            Self::Domain(domain) => !domain.is_empty(),
+            Self::List(list) => !list.is_empty(),
+            Self::Element(element) => !element.is_empty(),
+            Self::Texts(texts) => !texts.is_empty(),
+            Self::Text(text) => !text.is_empty(),
+            Self::Int(number) => *number != 0,
+            Self::Bool(value) => *value,
+            Self::Nothing => false,
         }
     }
-    if into.len() > MAX_EXPANDED {
-        return Err(TemplateError::Unsupported(format!("it expands to more than {MAX_EXPANDED} bytes")));
+
+    fn printed(&self) -> Result<String, TemplateError> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Int(number) => Ok(number.to_string()),
+            Self::Bool(value) => Ok(value.to_string()),
+            Self::Nothing => Ok("<no value>".to_owned()),
+            _ => Err(TemplateError::Unsupported("printing a list".to_owned())),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(template: &str) -> Result<BTreeMap<String, String>, TemplateError> {
-        let element = |name: &str, value: &str| {
-            [("Name".to_owned(), name.to_owned()), ("Value".to_owned(), value.to_owned())].into()
-        };
-        let list = vec![element("ID", "rocky"), element("V", "9")];
-        expand(template, &[("system".to_owned(), [("osrelease".to_owned(), list)].into())].into())
-    }
-
-    #[test]
-    fn expands_what_nfd_documents() {
-        let vars = run("{{ range .system.osrelease }}os-{{ .Name }}={{ .Value }}\n{{ end }}").unwrap();
-        assert_eq!(vars, [("os-ID".to_owned(), "rocky".to_owned()), ("os-V".to_owned(), "9".to_owned())].into());
-        let vars = run("{{/* c */}}n={{ .system.osrelease | len }}\n\n{{- /* d */ -}} \n").unwrap();
-        assert_eq!(vars["n"], "2");
-    }
-
-    #[test]
-    fn tells_failing_from_unsupported() {
-        for fails in ["x", "{{", "{{ range .system.osrelease }}", "{{ range .a.b }}{{ end }}"] {
-            assert!(matches!(run(fails), Err(TemplateError::Fails(_))), "{fails}");
-        }
-        assert!(matches!(run("{{ range .system.osrelease }}{{ .no }}{{ end }}"), Err(TemplateError::Fails(_))));
-        for other in ["{{ if true }}a=1{{ end }}", "{{ (.pci.device | first).class }}", "{{ $x := 1 }}", "{{ .a.b.c }}"]
-        {
-            assert!(matches!(run(other), Err(TemplateError::Unsupported(_))), "{other}");
-        }
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;

@@ -148,9 +148,9 @@ fn vars_come_out_of_rules_that_match() {
         says(&rules(&format!("{first}, {back}")), Mode::Lenient)
     };
     assert_eq!(template("{{ range .cpu.cpuid }}a=true{{ end }}").answer, Answer::True);
-    let other = template("{{ if true }}a=true{{ end }}");
+    let other = template("{{ with .cpu }}a=true{{ end }}");
     assert_eq!(other.answer, Answer::Unknown);
-    assert!(other.reasons[1].text.contains("varsTemplate: {{ if true }} is not supported"), "{:?}", other.reasons);
+    assert!(other.reasons[1].text.contains("varsTemplate: {{ with .cpu }} is not supported"), "{:?}", other.reasons);
 }
 
 #[test]
@@ -180,4 +180,18 @@ fn an_artifact_of_nfds_is_read_and_judged() {
         error,
         "layer 0: line 3 column 19: a rule has no field \"matchFeature\"; did you mean \"matchFeatures\"?"
     );
+}
+
+/// The site says whose answer counts (`selection.nfd`).
+#[test]
+fn the_policy_chooses_the_mode() {
+    use crate::decide::decide;
+    use crate::decision::Verdict;
+    use crate::testing::{Attach, attach, bare_inputs, image, index};
+    let rule = "compatibilities: [{rules: [{name: k, matchFeatures: [{feature: kernel.version, matchExpressions: {full: {op: Ge, value: ['5.10'], type: version}}}]}]}]";
+    let mut inputs = bare_inputs(index(&[("a", "linux/amd64")]), facts());
+    attach(&mut inputs, "a", &[Attach::to(image("a")).document(rule).nfd()]);
+    assert_eq!(decide(&inputs).unwrap().entries[0].verdict, Verdict::Compatible);
+    inputs.policy.nfd = Mode::Strict;
+    assert_eq!(decide(&inputs).unwrap().entries[0].verdict, Verdict::Undetermined);
 }

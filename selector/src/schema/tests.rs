@@ -120,7 +120,7 @@ fn everything_that_is_wrong_is_found_at_once_with_its_place() {
     {"source": "a"}"#;
     let found: Vec<String> = lint::check(&site_of("org.lab", nodes, edges)).iter().map(Finding::to_string).collect();
     insta::assert_snapshot!(found.join("\n"), @r#"
-    site.json:5:24: error: a, "type": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, `quantity`, `version`, `string`, `enum`, `set`, `dag`
+    site.json:5:24: error: a, "type": unknown variant `strng`, expected one of `untyped`, `bool`, `int`, `quantity`, `version`, `string`, `enum`, `set`, `flags`, `dag`
     site.json:5:53: error: a, "wieght": unknown field `wieght`, expected one of `type`, `compare`, `role`, `level`, `weight`, `dimension`, `absent`, `several`, `specificity`, `aliases`, `value_aliases`, `doc`, `source`, `examples`, `fact`, `instead`, `override`
     site.json:6:5: error: b: an example cannot be read: many is no number or range
     site.json:6:5: error: b: its type cannot be compared that way

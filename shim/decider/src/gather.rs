@@ -5,11 +5,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use bestfit_registry::{Descriptor, Repository};
-use bestfit_selector::decision::{Artifact, Evidence, HostPlatform};
+use bestfit_selector::decision::{Artifact, Evidence, HostPlatform, ImageConfig};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::{self, Index, Kind};
 use bestfit_selector::trust::Standing;
-use bestfit_selector::{artifact as form, nfd, platform};
+use bestfit_selector::{artifact as form, nfd, platform, require};
 use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 65;
 pub struct Gathered {
     /// By subject.
     pub evidence: BTreeMap<Digest, Evidence>,
+    /// The configs of the candidates, where they were asked for; an index that carries its artifacts asks no registry.
+    pub images: Option<BTreeMap<Digest, ImageConfig>>,
     /// What came of looking for signatures, by what they are about.
     pub standings: BTreeMap<Digest, Standing>,
     /// The manifests that hold those signatures, by what they are about.
@@ -49,18 +51,31 @@ const INLINE_FRESH: Duration = Duration::from_secs(3600);
 ///
 /// No artifact is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
 /// subject is that subject's evidence, never the whole answer.
-pub async fn gather(repository: &Repository, index: &Index, host: &HostPlatform, verifier: &Verifier<'_>) -> Gathered {
+///
+/// With `configs` the image configs of the candidates are read, beside the rest: their manifests in the first round, the
+/// configs in the second.
+pub async fn gather(
+    repository: &Repository,
+    index: &Index,
+    host: &HostPlatform,
+    verifier: &Verifier<'_>,
+    configs: bool,
+) -> Gathered {
     let carries = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
     let entries = platform::candidates(index, host).map(|(entry, _)| (entry.digest, verifier.of_entries()));
     let subjects = [(index.digest, verifier.of_index(carries))].into_iter().chain(entries);
-    let found = side_by_side(subjects.map(|(digest, signed)| async move {
+    let images = platform::candidates(index, host).map(|(entry, _)| entry.digest).filter(|_| configs && !carries);
+    let images = images.map(|image| async move { (image, image_config(repository, &image).await) });
+    let subjects = subjects.map(|(digest, signed)| async move {
         let asked = async { if carries { Subject::carried() } else { of_subject(repository, digest, verifier).await } };
         let (mut subject, looked) = join(asked, look(repository, digest, verifier, signed)).await;
         subject.looked.extend(looked.map(|looked| (digest, looked)));
         (digest, subject)
-    }))
-    .await;
-    let mut gathered = Gathered { fresh: Some(Duration::MAX), ..Gathered::default() };
+    });
+    let (found, images) = join(side_by_side(subjects), side_by_side(images)).await;
+    let all = images.iter().all(|(_, config)| config.read.is_ok());
+    let mut gathered = Gathered { fresh: all.then_some(Duration::MAX), ..Gathered::default() };
+    gathered.images = (configs && !carries).then(|| images.into_iter().collect());
     for (digest, Subject { evidence, fresh, looked }) in found {
         let mut until = |fresh: Option<Duration>| {
             gathered.fresh = gathered.fresh.zip(fresh).map(|(one, other)| one.min(other));
@@ -157,6 +172,38 @@ async fn document(repository: &Repository, layer: &LayerShape) -> Result<Vec<u8>
         return Err(format!("said to have {} bytes, at most {MAX_DOCUMENT} are read", layer.size));
     }
     repository.blob(&layer.digest, MAX_DOCUMENT).await.map_err(|error| error.to_string())
+}
+
+/// Reads the config of an image by way of its manifest.
+async fn image_config(repository: &Repository, image: &Digest) -> ImageConfig {
+    let unread = |why| ImageConfig { digest: None, read: Err(why) };
+    let manifest = match repository.manifest(image).await {
+        Ok(bytes) => bytes,
+        Err(error) => return unread(error.to_string()),
+    };
+    let config = match serde_json::from_slice::<ImageShape>(&manifest) {
+        Ok(shape) => shape.config,
+        Err(error) => return unread(format!("its manifest: {error}")),
+    };
+    let digest = Some(config.digest);
+    if config.size > require::MAX_CONFIG as u64 {
+        let why = format!("said to have {} bytes, at most {} are read", config.size, require::MAX_CONFIG);
+        return ImageConfig { digest, read: Err(why) };
+    }
+    let read = repository.blob(&config.digest, require::MAX_CONFIG as u64).await;
+    ImageConfig { digest, read: read.map_err(|error| error.to_string()) }
+}
+
+/// As much of an image manifest as is needed to know its config.
+#[derive(Deserialize)]
+struct ImageShape {
+    config: ImageConfigShape,
+}
+
+#[derive(Deserialize)]
+struct ImageConfigShape {
+    digest: Digest,
+    size: u64,
 }
 
 /// As much of an artifact manifest as is needed to know what to fetch.

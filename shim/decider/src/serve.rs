@@ -8,7 +8,7 @@ use std::time::Instant;
 use bestfit_registry::client::BackOff;
 use bestfit_registry::{Client, Options, Reference, Repository, network};
 use bestfit_selector::decide::decide;
-use bestfit_selector::decision::{Evidence, Inputs};
+use bestfit_selector::decision::{Evidence, ImageConfigs, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
 
@@ -109,8 +109,9 @@ async fn answer(
         return Err(format!("trust.accept[{position}] ({signer}) of this site's configuration: {why}"));
     }
     let verifier = Verifier { trust, name, now: ask.now };
-    let gathered = tokio::time::timeout(ask.deadline, gather(repository, &parsed, &ask.host, &verifier)).await;
-    let Gathered { evidence, standings, fresh, .. } = gathered.unwrap_or_else(|_| {
+    let gathered = gather(repository, &parsed, &ask.host, &verifier, ask.images.is_some());
+    let gathered = tokio::time::timeout(ask.deadline, gathered).await;
+    let Gathered { evidence, standings, images, fresh, .. } = gathered.unwrap_or_else(|_| {
         let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
         let subjects = parsed.entries.iter().map(|entry| entry.digest).chain([parsed.digest]);
         let evidence = subjects.map(|subject| (subject, unread())).collect();
@@ -126,6 +127,7 @@ async fn answer(
         host: ask.host,
         default: ask.default,
         evidence,
+        images: ask.images.zip(images).map(|(user, of)| ImageConfigs { user, of }),
         standings,
         now: ask.now,
     };

@@ -61,7 +61,7 @@ impl Create<'_> {
     ) -> Result<Decided, End> {
         let started = Instant::now();
         let deadline = self.within(self.config.selection.decision_deadline);
-        let mut ask = self.ask(subject, host.clone(), deadline);
+        let mut ask = Ask { images: seen.scope.required(), ..self.ask(subject, host.clone(), deadline) };
         let remembered = self.remembered(&ask, subject, seen)?;
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             return Ok(decided);
@@ -160,6 +160,7 @@ impl Create<'_> {
             schemas: self.config.schemas.files.clone(),
             host,
             default: Some(subject.default.digest),
+            images: None,
             now: unix_now(),
             deadline,
             registries: RegistryAccess {

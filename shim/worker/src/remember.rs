@@ -129,6 +129,7 @@ mod tests {
             schemas: Vec::new(),
             host: HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() },
             default: None,
+            images: None,
             now: 100,
             deadline: Duration::from_secs(3),
             registries: RegistryAccess {
@@ -147,7 +148,8 @@ mod tests {
             br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_vec();
         let Ask { facts, policy, schemas, host, default, now, .. } = ask();
         let (evidence, standings) = Default::default();
-        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, standings };
+        let images = None;
+        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, images, standings };
         let fresh = fresh.map(Duration::from_secs);
         Answer {
             decision: decide(&inputs).unwrap(),

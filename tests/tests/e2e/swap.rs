@@ -29,6 +29,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "volumes: refused", run: |world| refused(world, "Volumes", &json!({"/data": {}})) },
     Scenario { name: "another stop signal: refused", run: |world| refused(world, "StopSignal", &json!("SIGINT")) },
     Scenario { name: "NVIDIA_VISIBLE_DEVICES: refused", run: refused_variable },
+    Scenario { name: "NVIDIA_REQUIRE_CUDA of the image counts where GPUs are given", run: requires_driver },
     Scenario { name: "no entry fits: the default runs", run: none_fits },
     Scenario { name: "no entry fits and deny: a clear error", run: none_fits_deny },
 ];
@@ -166,6 +167,29 @@ fn refused(world: &mut World, field: &str, value: &Value) {
 
 fn refused_variable(world: &mut World) {
     refused(world, "Env", &json!(["PATH=/usr/bin:/bin", "NVIDIA_VISIBLE_DEVICES=all"]));
+}
+
+/// As NVIDIA's device plugin mounts it in the place of the variable; no machine here has such a driver.
+const GPU: [&str; 2] = ["--mount", "type=bind,src=/dev/null,dst=/var/run/nvidia-container-devices/0,options=rbind:ro"];
+
+fn requires_driver(world: &mut World) {
+    let env = json!(["PATH=/usr/bin:/bin", "NVIDIA_REQUIRE_CUDA=cuda>=99.0"]);
+    let better = Image::new("better").with("Env", env.clone());
+    let image = prepare(world, Kind::Docker, &[(Image::new("plain").with("Env", env), None), (better, Some(fits()))]);
+    assert_eq!(build(&run(world, &image, &[], &[])), "better");
+    last_record(world, "swapped", Some(image.index.entry(1)));
+    assert_eq!(build(&run(world, &image, &GPU, &[])), "plain");
+    let record = last_record(world, "default", Some(image.index.entry(0)));
+    let entry = &record["decision"]["entries"][1];
+    assert_ne!(entry["verdict"], json!("compatible"), "{entry:#}");
+    assert!(
+        entry["reasons"].to_string().contains("image config: NVIDIA_REQUIRE_CUDA asks for cuda>=99.0"),
+        "{entry:#}"
+    );
+    let config = &record["decision"]["inputs"]["images"]["of"][image.index.entry(1)]["digest"];
+    assert_eq!(*config, json!(image.index.entries[1].config.digest), "{record:#}");
+    let user = ["--env", "NVIDIA_DISABLE_REQUIRE=1"];
+    assert_eq!(build(&run(world, &image, &[&GPU[..], &user].concat(), &[])), "better");
 }
 
 fn nothing_fits() -> [(Image, Option<Value>); 2] {

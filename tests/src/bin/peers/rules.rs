@@ -210,6 +210,14 @@ impl Random {
                 "{{ range .one.inst }}a={{ .vendor }}\\n{{ end }}",
                 "text without value",
                 "a=true",
+                "a={{ (.one.inst | first).vendor | trim | substr 0 2 }}",
+                "a={{ (index .one.inst 1).vendor | upper }}",
+                "a={{ if gt (len .one.inst) 1 }}true{{ else if .one.flag }}b{{ else }}{{ len .one.attr }}{{ end }}",
+                "{{ range .one.attr }}{{ if eq .Name \\\"a\\\" }}a={{ .Value | lower | replace \\\".\\\" \\\"-\\\" }}{{ end }}\\n{{ end }}",
+                "{{ range .one.flag }}{{ .Name | trimPrefix \\\"A\\\" }}={{ and (hasPrefix \\\"A\\\" .Name) (ne .Name \\\"a\\\") }}\\n{{ else }}a=b{{ end }}",
+                "a={{ list \\\"t\\\" \\\"rue\\\" | join \\\"\\\" }}\\nb={{ substr 2 1 \\\"abc\\\" }}",
+                "{{ range .one.attr }}{{ .Name }}={{ default \\\"x\\\" .Value | substr 1 -1 }}\\n{{ end }}",
+                "a={{ eq 1 \\\"1\\\" }}",
             ]);
             rule.push_str(&format!(", varsTemplate: \"{template}\""));
         }

@@ -252,8 +252,15 @@ pub(crate) enum Schema {
     Lint(SchemaLint),
     /// Print the groups and keys that are known here, the site's schemas included.
     Show(SchemaShow),
-    /// Print docs/keys.md.
-    Reference,
+    /// Print a page of docs/keys: the index, or the page of a group.
+    Reference(SchemaReference),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaReference {
+    /// The group, such as host.
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: Option<String>,
 }
 
 #[derive(Debug, Args)]

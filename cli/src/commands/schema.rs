@@ -6,7 +6,7 @@ use bestfit_config::Config;
 use bestfit_selector::schema::{Group, MAX_BYTES, SchemaFile, Schemas, Severity, lint, show};
 use serde_json::json;
 
-use crate::arguments::{Schema, SchemaLint, SchemaShow};
+use crate::arguments::{Schema, SchemaLint, SchemaReference, SchemaShow};
 use crate::failure::{Exit, Failure};
 use crate::output::{plain, print, print_json};
 use crate::stages::{file, image};
@@ -15,8 +15,17 @@ pub(crate) fn run(command: &Schema) -> Result<Exit, Failure> {
     match command {
         Schema::Lint(arguments) => check(arguments),
         Schema::Show(arguments) => display(arguments),
-        Schema::Reference => print(&show::markdown(Schemas::builtin())).map(|()| Exit::Done),
+        Schema::Reference(arguments) => reference(arguments),
     }
+}
+
+fn reference(arguments: &SchemaReference) -> Result<Exit, Failure> {
+    let schemas = Schemas::builtin();
+    let page = match &arguments.group {
+        None => show::index(schemas),
+        Some(name) => show::page(schemas.group(name).ok_or_else(|| unknown_group(schemas, name))?),
+    };
+    print(&page).map(|()| Exit::Done)
 }
 
 /// Exit code 0 without findings or with warnings alone, 65 where a file would be refused.

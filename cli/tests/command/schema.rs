@@ -10,18 +10,24 @@ const GOOD: &str = r#"{"graph": {"id": "org.lab", "version": "1", "nodes": {
 }}}"#;
 
 #[test]
-fn the_page_of_keys_is_the_one_of_the_schemas() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/keys.md");
-    let run = Sandbox::new().bestfit(&["schema", "reference"]);
-    let expected = run.prints();
-    if std::env::var_os("BESTFIT_WRITE_DOCS").is_some() {
-        std::fs::write(&page, expected).unwrap();
+fn the_pages_of_keys_are_those_of_the_schemas() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/keys");
+    let sandbox = Sandbox::new();
+    let page = |arguments: &[&str]| sandbox.bestfit(arguments).prints().to_owned();
+    let mut pages = vec![("README.md".to_owned(), page(&["schema", "reference"]))];
+    for group in ["host", "io.archspec", "nfd", "org.supercontainers"] {
+        pages.push((format!("{group}.md"), page(&["schema", "reference", group])));
     }
-    let found = std::fs::read_to_string(&page).unwrap();
-    assert!(
-        found == expected,
-        "docs/keys.md is not what the schemas say: run BESTFIT_WRITE_DOCS=1 cargo test -p bestfit-cli"
-    );
+    for (name, expected) in &pages {
+        if std::env::var_os("BESTFIT_WRITE_DOCS").is_some() {
+            std::fs::write(docs.join(name), expected).unwrap();
+        }
+        let found = std::fs::read_to_string(docs.join(name)).unwrap();
+        let stale = "is not what the schemas say: run BESTFIT_WRITE_DOCS=1 cargo test -p bestfit-cli";
+        assert!(found == *expected, "docs/keys/{name} {stale}");
+    }
+    let listed = pages[0].1.matches("](").count();
+    assert_eq!(listed, pages.len() - 1, "a group has no page here");
 }
 
 #[test]

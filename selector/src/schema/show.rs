@@ -1,4 +1,5 @@
-//! Owns schemas for people: a table of keys, one key in full, JSON, and docs/keys.md. Writes text, decides nothing.
+//! Owns schemas for people: a table of keys, one key in full, JSON, and the pages below docs/keys. Writes text, decides
+//! nothing.
 
 use std::fmt::Write as _;
 
@@ -21,36 +22,48 @@ in `*` stands for a family. `bestfit schema show` prints the same for one host, 
 - **Absent** is what it means that the host does not have the thing: `false`, `zero`, or that no requirement holds.
 - **Source** is where a host says it; each fact in `bestfit host` names the file or instruction that it came from.
 - **Weight** is how much a satisfied requirement counts among those of its dimension.
+
+| group | keys | what |
+|---|---|---|
 ";
 
-/// docs/keys.md.
-pub fn markdown(schemas: &Schemas) -> String {
+/// docs/keys/README.md: how the pages are read, and which there are.
+pub fn index(schemas: &Schemas) -> String {
     let mut page = INTRODUCTION.to_owned();
     for group in schemas.groups() {
-        let _ = write!(page, "\n## `{}`\n\n{}. Version {}.", group.id, group.label, group.version);
-        if !group.aliases.is_empty() {
-            let _ = write!(page, " Also called {}.", quoted(&group.aliases));
-        }
-        page.push_str("\n\n| key | type | example | role | dimension, weight | absent | source | meaning |\n|---|---|---|---|---|---|---|---|\n");
-        for (name, key) in group.keys() {
-            let doc = key.doc.replace('|', "\\|");
-            let also = if key.aliases.is_empty() { String::new() } else { format!("; also {}", quoted(&key.aliases)) };
-            let example = key.examples.first().map(|example| format!("`{example}`")).unwrap_or_default();
-            let doc =
-                if key.several == Several::Each { format!("{doc}; each of several must satisfy it") } else { doc };
-            let values = values_of(key);
-            let values = if values.is_empty() { String::new() } else { format!("; values: {}", quoted(&values)) };
-            let (role, absent, source) = (role_word(key), absent_word(key.absent), &key.source);
-            let _ = writeln!(
-                page,
-                "| `{name}` | {} | {example} | {role} | {} {} | {absent} | {source} | {doc}{also}{values} |",
-                type_of(key),
-                dimension(key.dimension),
-                key.weight
-            );
-        }
+        let _ = writeln!(page, "| [`{0}`]({0}.md) | {1} | {2} |", group.id, group.keys().count(), group.label);
     }
     page
+}
+
+/// docs/keys/GROUP.md: every key of one group.
+pub fn page(group: &Group) -> String {
+    let mut page = format!(
+        "# `{}`\n\n<!-- Generated from the group's schema; a test compares the two. -->\n\n{}. Version {}.",
+        group.id, group.label, group.version
+    );
+    if !group.aliases.is_empty() {
+        let _ = write!(page, " Also called {}.", quoted(&group.aliases));
+    }
+    page.push_str(" [What the columns mean](README.md).\n\n");
+    page.push_str("| key | type | example | role | dimension, weight | absent | source | meaning |\n");
+    page.push_str("|---|---|---|---|---|---|---|---|\n");
+    group.keys().for_each(|(name, key)| page.push_str(&row(name, key)));
+    page
+}
+
+fn row(name: &str, key: &Key) -> String {
+    let doc = key.doc.replace('|', "\\|");
+    let also = if key.aliases.is_empty() { String::new() } else { format!("; also {}", quoted(&key.aliases)) };
+    let example = key.examples.first().map(|example| format!("`{example}`")).unwrap_or_default();
+    let doc = if key.several == Several::Each { format!("{doc}; each of several must satisfy it") } else { doc };
+    let values = values_of(key);
+    let values = if values.is_empty() { String::new() } else { format!("; values: {}", quoted(&values)) };
+    let (role, absent, source) = (role_word(key), absent_word(key.absent), &key.source);
+    let (kind, dimension, weight) = (type_of(key), dimension(key.dimension), key.weight);
+    format!(
+        "| `{name}` | {kind} | {example} | {role} | {dimension} {weight} | {absent} | {source} | {doc}{also}{values} |\n"
+    )
 }
 
 /// All keys of some groups, one line each.

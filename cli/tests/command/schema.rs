@@ -15,7 +15,7 @@ fn the_pages_of_keys_are_those_of_the_schemas() {
     let sandbox = Sandbox::new();
     let page = |arguments: &[&str]| sandbox.bestfit(arguments).prints().to_owned();
     let mut pages = vec![("README.md".to_owned(), page(&["schema", "reference"]))];
-    for group in ["host", "io.archspec", "nfd", "org.supercontainers"] {
+    for group in ["host", "io.archspec", "nfd", "oci", "org.supercontainers"] {
         pages.push((format!("{group}.md"), page(&["schema", "reference", group])));
     }
     for (name, expected) in &pages {

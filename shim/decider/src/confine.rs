@@ -56,7 +56,8 @@ pub const LIMITS: &[(Resource, u64)] = &[
     (Resource::RLIMIT_DATA, 1 << 30),
     // Threads of all deciders of this node together: a node that boots starts many pods at once.
     (Resource::RLIMIT_NPROC, 512),
-    (Resource::RLIMIT_NOFILE, 256),
+    // Connections: a round of a look at 64 signed entries has 192 requests, and more where the image itself must be signed.
+    (Resource::RLIMIT_NOFILE, 1024),
     // Of one file; the cache keeps nothing larger than 4 MiB, and layers go to the worker.
     (Resource::RLIMIT_FSIZE, 8 << 20),
     // Processor time, not time: a pull that takes an hour needs minutes.

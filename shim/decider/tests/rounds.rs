@@ -148,7 +148,7 @@ fn a_cold_look_at_64_signed_entries_takes_four_rounds() {
     let (index, platform) =
         (Index::parse(&bytes).unwrap(), HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let gathered = runtime.block_on(gather(&repository, &index, &platform, &verifier));
+    let gathered = runtime.block_on(gather(&repository, &index, &platform, &verifier, false));
     assert_eq!(*rounds.came.lock().unwrap(), ROUNDS);
     let read = gathered.evidence.values().filter(|evidence| matches!(evidence, Evidence::Read { .. }));
     assert_eq!(read.count(), ENTRIES + 1);

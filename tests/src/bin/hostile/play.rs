@@ -53,6 +53,7 @@ fn answer(choose: fn(&[u8]) -> Digest) -> io::Result<()> {
         host: ask.host,
         default: ask.default,
         evidence: Default::default(),
+        images: None,
         standings: Default::default(),
         now: ask.now,
     };

@@ -73,7 +73,7 @@ impl Manifest {
         Some(Self { form, subject: raw.subject.map(|subject| subject.digest), signatures })
     }
 
-    /// What has to be fetched of it. What is too long stays out, and [`crate::judge`] says so.
+    /// What has to be fetched of it. What is too long stays out, and [`fn@crate::judge`] says so.
     pub(crate) fn wanted(&self) -> Wanted {
         let fit = self.signatures.iter().filter(|layer| layer.size <= MAX_BLOB);
         Wanted { form: self.form, blobs: fit.take(MAX_SIGNATURES).map(|layer| (layer.digest, layer.size)).collect() }

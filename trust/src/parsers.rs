@@ -1,5 +1,5 @@
 //! Owns the doors to the parsers of foreign bytes, one each, for whoever throws arbitrary bytes at them: each says whether it
-//! took them, and none may panic. Everything else goes through [`crate::judge`].
+//! took them, and none may panic. Everything else goes through [`fn@crate::judge`].
 
 use crate::bundle::Bundle;
 use crate::certificates;

@@ -35,12 +35,16 @@ fn start(shim: &OsString, file: &Path, args: &[OsString]) -> io::Result<()> {
     // A file, not a pipe: what the shim leaves behind may keep it open.
     let answer = file.with_extension("answer");
     let status = Command::new(shim).args(args).stdout(File::create(&answer)?).status()?;
-    let answer = std::fs::read_to_string(answer)?;
+    let answer = std::fs::read(answer)?;
+    let text = String::from_utf8_lossy(&answer);
     if !status.success() {
-        return Err(io::Error::other(format!("{status}: {answer}")));
+        return Err(io::Error::other(format!("{status}: {text}")));
     }
-    let from = answer.find("unix://").ok_or_else(|| io::Error::other(format!("no address: {answer}")))?;
-    let address = answer[from..].split(['"', '\n']).next().unwrap_or_default();
+    let from = text.find("unix://").ok_or_else(|| io::Error::other(format!("no address: {text}")))?;
+    // Plain or in JSON the address ends by itself; in protobuf (containerd 2.3) its length stands before it, in one byte.
+    let counted = from > 0 && !text.starts_with('{');
+    let end = if counted { from + usize::from(answer[from - 1]) } else { text.len() };
+    let address = text.get(from..end).unwrap_or_default().split(['"', '\n']).next().unwrap_or_default();
     let socket = file.with_extension("sock");
     let upstream = address.trim_start_matches("unix://");
     let mut recorder = Command::new(std::env::current_exe()?);
@@ -48,7 +52,14 @@ fn start(shim: &OsString, file: &Path, args: &[OsString]) -> io::Result<()> {
     recorder.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     for _ in 0..500 {
         if socket.exists() {
-            print!("{}", answer.replace(address, &format!("unix://{}", socket.display())));
+            let ours = format!("unix://{}", socket.display());
+            let mut said = answer[..from].to_vec();
+            if counted {
+                said[from - 1] = u8::try_from(ours.len()).map_err(io::Error::other)?;
+            }
+            said.extend(ours.as_bytes());
+            said.extend(&answer[from + address.len()..]);
+            io::stdout().write_all(&said)?;
             return io::stdout().flush();
         }
         thread::sleep(Duration::from_millis(10));

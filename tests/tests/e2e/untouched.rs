@@ -46,6 +46,9 @@ fn observe(world: &mut World) {
     let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
     world.node.configure(&Settings { mode: "observe", ..Settings::default() });
     assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    // Nobody waits for what is only observed.
+    let recorded = || (!world.node.records().is_empty()).then_some(());
+    bestfit_tests::command::eventually("it is recorded", std::time::Duration::from_secs(10), recorded);
     let record = last_record(world, "observed", None);
     assert_eq!(record["decision"]["preferred"][0], json!(image.index.entry(1)), "{record:#}");
 }

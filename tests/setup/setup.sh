@@ -17,6 +17,7 @@ mkdir -p "$peers/bin"
 "$here/debian.sh" bookworm containerd runc docker-registry busybox
 if [[ $scope == demo ]]; then
   "$here/debian.sh" trixie oras
+  "$here/debian.sh" forky cosign
   "$here/distribution.sh"
   "$here/arm64.sh"
   exit 0

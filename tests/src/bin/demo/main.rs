@@ -1,6 +1,7 @@
 //! The demo: one image name, run by the stock runtime and by bestfit on a private containerd, and why the builds differ.
 //!
-//! [`builds`] compiles the entries, [`older`] makes up an older host to ask for, [`stop`] leaves nothing behind.
+//! [`builds`] compiles the entries, [`older`] makes up an older host to ask for, [`signed`] is the second part: who may steer
+//! the choice. [`stop`] leaves nothing behind.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 
 mod builds;
 mod older;
+mod signed;
 mod stop;
 
 use std::os::unix::fs::PermissionsExt;
@@ -68,14 +70,27 @@ fn demo() -> ExitCode {
         eprintln!("\nerror: {text}");
     }));
     match set_up() {
-        Ok(stage) => {
-            let code = show(&stage);
+        Ok(mut stage) => {
+            let code = both_parts(&mut stage);
             step("remove containerd, registry, containers and directories", || drop(stage));
             code
         }
         Err(why) => {
             eprintln!("error: {why}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The second part needs cosign; what cannot be shown is no failure, and is said.
+fn both_parts(stage: &mut Stage) -> ExitCode {
+    let first = show(stage);
+    match signed::show(stage) {
+        Ok(true) => first,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            println!("  SKIP: the second part, signed artifacts, is NOT shown: {why}");
+            first
         }
     }
 }

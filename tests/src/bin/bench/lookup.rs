@@ -3,6 +3,7 @@
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::node::{Node, Settings};
 use bestfit_tests::registry::{Kind, Registry};
+use serde_json::{Value, json};
 
 use crate::image;
 use crate::proxy::{self, Proxy};
@@ -19,6 +20,13 @@ pub(crate) struct Cold {
     /// Rounds of requests that were waited for.
     pub(crate) rounds: usize,
     pub(crate) requests: usize,
+}
+
+impl Cold {
+    /// For `bench.json`.
+    pub(crate) fn json(&self) -> Value {
+        json!({"registry": self.registry, "entries": self.entries, "rounds": self.rounds, "requests": self.requests})
+    }
 }
 
 /// What came out.
@@ -53,19 +61,25 @@ fn cold_decision(node: &mut Node, registry: &Registry, name: &'static str, entri
     let proxy = Proxy::before(&registry.host);
     let repository = format!("bench/cold{entries}");
     let reference = image::push(registry, &proxy.host, &repository, &image::of_entries(entries));
-    decided(node, &proxy, &reference, name, entries)
+    decided(node, &proxy, &reference, (name, entries), &observe())
 }
 
 fn carried_decision(node: &mut Node, registry: &Registry) -> Cold {
     let proxy = Proxy::before(&registry.host);
     let reference = image::push_carrying(registry, &proxy.host, "bench/carried", FEW);
-    decided(node, &proxy, &reference, "carried by the index", FEW)
+    decided(node, &proxy, &reference, ("carried by the index", FEW), &observe())
 }
 
 /// One decision with empty caches, seen by the proxy.
-fn decided(node: &mut Node, proxy: &Proxy, reference: &str, name: &'static str, entries: usize) -> Cold {
+pub(crate) fn decided(
+    node: &mut Node,
+    proxy: &Proxy,
+    reference: &str,
+    (name, entries): (&'static str, usize),
+    settings: &Settings,
+) -> Cold {
     node.ctr().pull(reference);
-    node.configure(&observe().select("decision_deadline", "30s"));
+    node.configure(&settings.clone().select("decision_deadline", "30s"));
     proxy.take();
     node.ctr().run(OURS, &[], reference, "one", &["/probe", "exit", "0"]).ok();
     let record = one_record(node);
@@ -80,7 +94,7 @@ fn decided(node: &mut Node, proxy: &Proxy, reference: &str, name: &'static str, 
 }
 
 /// The record of the only create since the configuration was made new; observing goes on after the container ran.
-fn one_record(node: &Node) -> serde_json::Value {
+fn one_record(node: &Node) -> Value {
     bestfit_tests::command::eventually("the record", std::time::Duration::from_secs(40), || node.records().pop())
 }
 

@@ -4,6 +4,7 @@
 //! arguments ─▶ image (what runs) ─▶ start (paired starts) ─┐
 //!                                   memory (relays) ───────┼─▶ report: text, target/bench.json
 //!                                   lookup (registries) ───┤
+//!                                   trust (signatures) ────┤
 //!                                   matching, facts ───────┘
 //! ```
 //!
@@ -21,6 +22,7 @@ mod proxy;
 mod report;
 mod start;
 mod statistics;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -72,6 +74,7 @@ fn measure(arguments: &Arguments) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let memory = memory::measure(&mut node, &images.plain);
+    let trust = trust::measure(&mut node, &registry, arguments.n);
     let lookups = lookup::measure(&mut node, registry);
     let (matching, facts) = (matching::measure(), facts::measure());
     let left = node.leftovers();
@@ -80,8 +83,12 @@ fn measure(arguments: &Arguments) -> ExitCode {
     report::lookups(&lookups);
     report::matching(&matching);
     report::facts(&facts);
+    match &trust {
+        Ok(trust) => trust.print(),
+        Err(why) => println!("SKIP: what a trust policy costs: {why}"),
+    }
     left.iter().for_each(|what| println!("left behind: {what}"));
-    let file = report::write(&machine, &starts, &memory, &lookups, &matching, &facts);
+    let file = report::write(&machine, &starts, &memory, &lookups, &matching, &facts, trust.as_ref().ok());
     println!("\nwritten: {}", file.display());
     if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,12 +6,13 @@ use bestfit_tests::peers;
 use serde_json::{Map, Value, json};
 
 use crate::facts::Facts;
-use crate::lookup::Lookups;
+use crate::lookup::{Cold, Lookups};
 use crate::machine;
 use crate::matching::{KEYS, Matching};
 use crate::memory::Memory;
 use crate::start::{STAGES, Side, Starts};
 use crate::statistics::round;
+use crate::trust::Trust;
 
 fn name(side: Side) -> &'static str {
     match side {
@@ -103,6 +104,7 @@ pub(crate) fn write(
     lookups: &Lookups,
     matching: &[Matching],
     facts: &Facts,
+    trust: Option<&Trust>,
 ) -> PathBuf {
     let ratio = |side: Side| round(starts.ratios[&side].value);
     // The index of few entries in the first registry there is: the whole table stands beside it, under "cold".
@@ -116,7 +118,6 @@ pub(crate) fn write(
         let stages = starts.stages.get(&side)?;
         Some(stages.iter().map(|(stage, took)| ((*stage).to_owned(), took.json())).collect::<Map<_, _>>().into())
     };
-    let cold = |cold: &crate::lookup::Cold| json!({"registry": cold.registry, "entries": cold.entries, "rounds": cold.rounds, "requests": cold.requests});
     let whole = json!({
         "machine": about,
         "start_default_ratio": ratio(Side::Default),
@@ -142,8 +143,8 @@ pub(crate) fn write(
         },
         "facts_process_ratio_to_nfd": facts.nfd.as_ref().map(|nfd| nfd.process_ratio.json()),
         "facts_within_ratio_to_nfd": facts.nfd.as_ref().map(|nfd| nfd.within_ratio.json()),
-        "cold": lookups.cold.iter().map(cold).collect::<Vec<_>>(),
-        "carried": cold(&lookups.carried),
+        "cold": lookups.cold.iter().map(Cold::json).collect::<Vec<_>>(),
+        "carried": lookups.carried.json(),
         "evaluations_per_second": matching.last().map(|size| round(size.per_second())),
         "matching_ns": matching.iter().map(|size| json!({
             "entries": size.entries,
@@ -151,6 +152,7 @@ pub(crate) fn write(
             "with_host": size.with_host.json(),
             "decide": size.decide.json(),
         })).collect::<Vec<_>>(),
+        "trust": trust.map(Trust::json),
         "dead_registry_ms": lookups.dead.map(round),
         "caches": "warm: content, snapshots, referrers and artifacts on the node; cold and dead_registry: bestfit's cache empty",
     });

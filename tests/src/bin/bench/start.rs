@@ -95,7 +95,7 @@ pub(crate) fn measure(node: &mut Node, images: &Images, n: usize) -> Starts {
 }
 
 /// Milliseconds from the start of `ctr run --rm` to its end.
-fn start(node: &Node, runtime: &str, image: &str) -> f64 {
+pub(crate) fn start(node: &Node, runtime: &str, image: &str) -> f64 {
     let ctr = node.ctr();
     let mut command = ctr.command(&["run", "--rm", "--runtime", runtime, image, "one", "/probe", "exit", "0"]);
     command.stdin(Stdio::null());

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::command;
+use crate::http;
 use crate::image::{Content, Descriptor, digest, media};
 use crate::peers;
 use crate::registry::Registry;
@@ -40,6 +41,17 @@ pub fn attach(registry: &Registry, repository: &str, subject: &Descriptor, docum
 
 /// The same with several layers.
 pub fn attach_layers(registry: &Registry, repository: &str, subject: &Descriptor, documents: &[&[u8]]) -> String {
+    attach_with(registry, repository, subject, documents, &json!({}))
+}
+
+/// The same with annotations, such as the date of creation.
+pub fn attach_with(
+    registry: &Registry,
+    repository: &str,
+    subject: &Descriptor,
+    documents: &[&[u8]],
+    annotations: &Value,
+) -> String {
     let empty = Descriptor::of(media::EMPTY, b"{}");
     registry.put_blob(repository, &empty.digest, b"{}");
     let layers: Vec<Value> = documents
@@ -49,15 +61,24 @@ pub fn attach_layers(registry: &Registry, repository: &str, subject: &Descriptor
             Descriptor::of(SPEC, document).json()
         })
         .collect();
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": ARTIFACT,
         "config": empty.json(), "layers": layers, "subject": subject.json(),
     });
-    let bytes = serde_json::to_vec(&manifest).expect("JSON");
+    if annotations.as_object().is_some_and(|all| !all.is_empty()) {
+        manifest["annotations"] = annotations.clone();
+    }
+    refer(registry, repository, &manifest)
+}
+
+/// Puts a manifest that refers to its `subject`, and makes the registry list it there. Gives its digest.
+pub fn refer(registry: &Registry, repository: &str, manifest: &Value) -> String {
+    let bytes = serde_json::to_vec(manifest).expect("JSON");
     let descriptor = Descriptor::of(media::MANIFEST, &bytes);
     let answer = registry.put_manifest(repository, &descriptor.digest, media::MANIFEST, &bytes);
     if answer.header("oci-subject").is_none() {
-        add_to_fallback(registry, repository, subject, &descriptor);
+        let subject = manifest["subject"]["digest"].as_str().expect("a subject");
+        add_to_fallback(registry, repository, subject, &descriptor, &manifest["artifactType"]);
     }
     descriptor.digest
 }
@@ -84,17 +105,44 @@ pub fn carried(content: &mut Content, subject: &Descriptor, document: &[u8]) -> 
 /// Lists an artifact, which has a subject of its own, as one of another.
 pub fn list_under(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &str) {
     let bytes = registry.get_manifest(repository, artifact).expect("the artifact");
-    add_to_fallback(registry, repository, subject, &Descriptor::of(media::MANIFEST, &bytes));
+    let descriptor = Descriptor::of(media::MANIFEST, &bytes);
+    add_to_fallback(registry, repository, &subject.digest, &descriptor, &json!(ARTIFACT));
 }
 
-fn add_to_fallback(registry: &Registry, repository: &str, subject: &Descriptor, artifact: &Descriptor) {
-    let tag = subject.digest.replace(':', "-");
+/// The manifests that refer to a digest, as the registry lists them.
+pub fn referrers(registry: &Registry, repository: &str, subject: &str) -> Vec<Value> {
+    let api = format!("/v2/{repository}/referrers/{subject}");
+    let listed = http::request("GET", &registry.host, &api, &[], &[]).ok().filter(|answer| answer.status == 200);
+    let list = listed.map(|answer| answer.body);
+    let list = list.or_else(|| registry.get_manifest(repository, &subject.replace(':', "-")));
+    let list: Value = list.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).expect("a list"));
+    let manifests = list["manifests"].as_array().into_iter().flatten();
+    let digests = manifests.map(|manifest| manifest["digest"].as_str().expect("a digest").to_owned());
+    let read = |digest: String| registry.get_manifest(repository, &digest).expect("a referrer");
+    digests.map(|digest| serde_json::from_slice(&read(digest)).expect("a manifest")).collect()
+}
+
+/// Removes a manifest that refers to `subject`, from the list under the fallback tag as well.
+pub fn forget(registry: &Registry, repository: &str, subject: &str, digest: &str) {
+    registry.delete_manifest(repository, digest);
+    let tag = subject.replace(':', "-");
+    if let Some(list) = registry.get_manifest(repository, &tag) {
+        let mut list: Value = serde_json::from_slice(&list).expect("the fallback list");
+        list["manifests"].as_array_mut().expect("a list").retain(|entry| entry["digest"] != digest);
+        registry.put_manifest(repository, &tag, media::INDEX, &serde_json::to_vec(&list).expect("JSON"));
+    }
+}
+
+fn add_to_fallback(registry: &Registry, repository: &str, subject: &str, artifact: &Descriptor, kind: &Value) {
+    let tag = subject.replace(':', "-");
     let mut list: Value = registry.get_manifest(repository, &tag).map_or_else(
         || json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": []}),
         |bytes| serde_json::from_slice(&bytes).expect("the fallback list"),
     );
     let mut entry = artifact.json();
-    entry["artifactType"] = json!(ARTIFACT);
+    if !kind.is_null() {
+        entry["artifactType"] = kind.clone();
+    }
     list["manifests"].as_array_mut().expect("a list").push(entry);
     registry.put_manifest(repository, &tag, media::INDEX, &serde_json::to_vec(&list).expect("JSON"));
 }

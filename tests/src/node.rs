@@ -180,6 +180,26 @@ impl Node {
         self.bestfit_dir().join("decisions.jsonl")
     }
 
+    /// bestfit's cache since the last [`Self::configure`].
+    pub fn cache(&self) -> PathBuf {
+        self.bestfit_dir().join("cache")
+    }
+
+    /// Where it remembers decisions since the last [`Self::configure`].
+    pub fn remembered(&self) -> PathBuf {
+        self.bestfit_dir().join("state/decisions")
+    }
+
+    /// Offers a profile: a link to our shim, and the file that is read over the configuration. Gives the runtime's name.
+    pub fn profile(&self, name: &str, text: &str) -> String {
+        let link = self.dir.join(format!("bin/containerd-shim-bestfit-{name}-v1"));
+        std::fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(peers::our_bin().join("containerd-shim-bestfit-v1"), link).expect("link");
+        std::fs::create_dir_all(self.dir.join("profiles")).expect("profiles");
+        std::fs::write(self.dir.join(format!("profiles/{name}.toml")), text).expect("a profile");
+        format!("io.containerd.bestfit-{name}.v1")
+    }
+
     fn bestfit_dir(&self) -> PathBuf {
         self.dir.join(format!("b{}", self.fresh))
     }

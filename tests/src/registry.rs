@@ -163,6 +163,18 @@ impl Registry {
         file.set_len(length).expect("a sparse file");
     }
 
+    /// Gets one blob, which must be there.
+    pub fn get_blob(&self, repository: &str, digest: &str) -> Vec<u8> {
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        http::request("GET", &self.host, &path, &[], &[]).expect("GET blob").ok(&path).body
+    }
+
+    /// Removes a blob.
+    pub fn delete_blob(&self, repository: &str, digest: &str) {
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        http::request("DELETE", &self.host, &path, &[], &[]).expect("DELETE").ok(&path);
+    }
+
     /// Removes a manifest.
     pub fn delete_manifest(&self, repository: &str, digest: &str) {
         let path = format!("/v2/{repository}/manifests/{digest}");

@@ -59,22 +59,25 @@ struct Tally {
     skipped: usize,
 }
 
-/// Runs the scenarios that the command line asks for (any of its words is part of `line: name`) on every line.
-pub fn main(lines: &[Containerd], scenarios: &[Scenario]) -> ExitCode {
+/// Runs the scenarios that the command line asks for (any of its words is part of `line: name`): `everywhere` on every
+/// line, `once` on the last line that is here, as nothing in them depends on containerd.
+pub fn main(lines: &[Containerd], everywhere: &[Scenario], once: &[Scenario]) -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |line: Containerd, scenario: &Scenario| {
         let full = format!("{}: {}", line.name(), scenario.name);
         words.is_empty() || words.iter().any(|word| full.contains(word.as_str()))
     };
     if std::env::args().any(|word| word == "--list") {
-        scenarios.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        everywhere.iter().chain(once).for_each(|scenario| println!("{}: test", scenario.name));
         return ExitCode::SUCCESS;
     }
     panic::set_hook(Box::new(remember));
     let mut tally = Tally::default();
     let started = Instant::now();
+    let last = lines.iter().rfind(|line| line.program("containerd").is_some());
     for line in lines {
-        let chosen: Vec<&Scenario> = scenarios.iter().filter(|scenario| wanted(*line, scenario)).collect();
+        let here = everywhere.iter().chain(if last == Some(line) { once } else { &[] });
+        let chosen: Vec<&Scenario> = here.filter(|scenario| wanted(*line, scenario)).collect();
         if !chosen.is_empty() {
             on_line(*line, &chosen, &mut tally);
         }

@@ -1,7 +1,7 @@
 //! Owns a small real certificate authority, made by `openssl`: a root, one below it, and leaves of any period.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Algorithm, Desk, shown};
 
@@ -75,17 +75,22 @@ impl Desk {
             std::fs::create_dir_all(&dir).expect("the authority's directory");
             std::fs::write(dir.join("openssl.cnf"), configuration(&shown(&dir))).expect("openssl's configuration");
             std::fs::write(dir.join("index.txt"), "").expect("the authority's list");
+            std::fs::write(dir.join("serial"), "1000\n").expect("the first serial number");
             self.self_signed(&dir, name);
         }
         Authority { dir, root }
     }
 
-    fn self_signed(&self, dir: &std::path::Path, name: &str) {
-        let (key, root, config) = (dir.join("root.key"), dir.join("root.pem"), dir.join("openssl.cnf"));
-        self.openssl(&[&["genpkey", "-out", &shown(&key)], Algorithm::P256.options()].concat());
+    /// The root is older than any leaf: cosign holds a chain against the leaf's first day.
+    fn self_signed(&self, dir: &Path, name: &str) {
+        let file = |name: &str| shown(&dir.join(name));
+        let (key, request, config) = (file("root.key"), file("root.csr"), file("openssl.cnf"));
+        self.openssl(&[&["genpkey", "-out", &key], Algorithm::P256.options()].concat());
         let subject = subject(&format!("{name} root"));
-        let args = ["req", "-x509", "-new", "-days", "3650", "-config", &shown(&config), "-extensions", "root"];
-        self.openssl(&[&args, ["-key", &shown(&key), "-out", &shown(&root), "-subj", &subject].as_slice()].concat());
+        self.openssl(&["req", "-new", "-config", &config, "-key", &key, "-subj", &subject, "-out", &request]);
+        let period = ["-startdate", "20150101000000Z", "-enddate", "20991231235959Z"];
+        let args = ["ca", "-selfsign", "-batch", "-notext", "-config", &config, "-extensions", "root"];
+        self.openssl(&[&args, period.as_slice(), &["-in", &request, "-out", &file("root.pem")]].concat());
     }
 
     /// A leaf for signing code directly below the root (cosign's bundles carry no chain).
@@ -112,7 +117,7 @@ impl Desk {
         let subject = subject(name);
         self.openssl(&["req", "-new", "-config", &config, "-key", &key, "-subj", &subject, "-out", &request]);
         let period = ["-startdate", &valid.from, "-enddate", &valid.until];
-        let args = ["ca", "-batch", "-notext", "-rand_serial", "-config", &config, "-extensions", extensions];
+        let args = ["ca", "-batch", "-notext", "-config", &config, "-extensions", extensions];
         self.openssl(&[&args, period.as_slice(), &["-in", &request, "-out", &certificate]].concat());
         self.import(&leaf.key, &authority.dir.join(name));
         let read = |file: &PathBuf| std::fs::read_to_string(file).expect("a certificate");
@@ -130,7 +135,8 @@ fn configuration(dir: &str) -> String {
     let mut text = String::from("[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = unused\n");
     let ca = "policy = any\ndefault_md = sha256\nunique_subject = no\nemail_in_dn = no";
     write!(text, "[ca]\ndefault_ca = this\n[this]\ndatabase = {dir}/index.txt\nnew_certs_dir = {dir}\n").expect("text");
-    writeln!(text, "certificate = {dir}/root.pem\nprivate_key = {dir}/root.key\n{ca}").expect("text");
+    writeln!(text, "serial = {dir}/serial\ncertificate = {dir}/root.pem\nprivate_key = {dir}/root.key\n{ca}")
+        .expect("text");
     text += "[any]\ncountryName = supplied\nstateOrProvinceName = supplied\norganizationName = supplied\ncommonName = supplied\n";
     let (end, signs) = ("basicConstraints = critical, CA:FALSE", "keyUsage = critical, digitalSignature");
     let names = format!("subjectAltName = email:{IDENTITY}");

@@ -13,8 +13,8 @@ use crate::hostile::{Answer, Hostile, Request};
 #[derive(Debug)]
 pub struct Stamps {
     server: Hostile,
-    /// The root of its certificate as PEM, for the policy.
-    pub root: PathBuf,
+    /// Its certificate and the root above as PEM, for the policy: tokens that cosign asks for carry no certificate.
+    pub chain: PathBuf,
 }
 
 impl Desk {
@@ -39,7 +39,7 @@ impl Desk {
             let _turn = turn.lock();
             stamp(&openssl, &dir, request)
         });
-        Stamps { server, root: authority.root.clone() }
+        Stamps { server, chain: leaf.chain }
     }
 }
 

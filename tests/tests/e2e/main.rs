@@ -33,6 +33,7 @@ mod plain;
 mod prepared;
 mod swap;
 mod trouble;
+mod trust;
 mod untouched;
 
 use std::process::ExitCode;
@@ -51,9 +52,11 @@ fn main() -> ExitCode {
         killed::SCENARIOS,
         confined::SCENARIOS,
         cri::SCENARIOS,
+        trust::EVERYWHERE,
     ]
     .concat();
-    match isolate::isolated(|| scenario::main(&peers::lines(), &scenarios)) {
+    let once = trust::once();
+    match isolate::isolated(|| scenario::main(&peers::lines(), &scenarios, &once)) {
         Ok(code) => code,
         Err(why) => {
             println!("SKIP: end-to-end tests: {why}");

@@ -1,0 +1,198 @@
+//! Credentials and requests go to the registry, and to nobody whom it names.
+
+use std::process::Command;
+
+use bestfit_tests::artifact::{self, fits};
+use bestfit_tests::hostile::{Answer, Hostile};
+use bestfit_tests::image::digest;
+use bestfit_tests::node::{Node, Settings};
+use bestfit_tests::registry::Kind;
+use bestfit_tests::scenario::{Scenario, World};
+use serde_json::json;
+
+use super::hidden::behind;
+use super::reading::next_page;
+use super::{Pair, enforce, followed, ignored, signed};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "trust: credentials stay from a foreign realm", run: foreign_realm },
+    Scenario { name: "trust: redirects carry no credentials", run: redirects },
+    Scenario { name: "trust: redirects into private networks, and too many", run: redirects_inward },
+    Scenario { name: "trust: pages on another host are not asked for", run: foreign_pages },
+    Scenario { name: "trust: urls of blobs are not followed", run: blob_urls },
+];
+
+/// No text that could be in a log by accident.
+const PASSWORD: &str = "correct-horse-7f3a";
+/// `operator:correct-horse-7f3a`.
+const ENCODED: &str = "b3BlcmF0b3I6Y29ycmVjdC1ob3JzZS03ZjNh";
+/// Addresses of the run's own loopback interface that are not of the loopback network: a stranger's (RFC 5737), a private
+/// one, and the link-local one where clouds keep their secrets.
+const STRANGER: &str = "203.0.113.9";
+const PRIVATE: &str = "10.201.7.9";
+const LINK_LOCAL: &str = "169.254.169.254";
+
+/// Gives this run's network namespace an address; it is there until the run ends.
+fn have_address(address: &str) {
+    let mut command = Command::new("ip");
+    command.args(["address", "replace", &format!("{address}/32"), "dev", "lo"]);
+    bestfit_tests::command::run(&mut command, std::time::Duration::from_secs(5)).ok();
+}
+
+/// The policy, and credentials for a registry.
+fn with_credentials(node: &Node, host: &str) -> Settings {
+    let file = node.dir.join("docker.json");
+    std::fs::write(&file, json!({"auths": {host: {"auth": ENCODED}}}).to_string()).expect("docker's configuration");
+    Settings { docker_config: Some(file), ..enforce() }
+}
+
+/// What a server was asked with credentials, as far as it was.
+fn credentials_seen(server: &Hostile) -> Vec<String> {
+    let seen = server.take().into_iter();
+    let told = seen.filter(|request| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        request.header("authorization").is_some() || (request.target.clone() + &body).contains(PASSWORD)
+    });
+    told.map(|request| format!("{} {} {:?}", request.method, request.target, request.headers)).collect()
+}
+
+/// Neither the record nor any log says the password, as it is or encoded.
+#[track_caller]
+fn nothing_secret_is_written(node: &Node) {
+    for file in [node.log(), node.decisions()] {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let secret = [PASSWORD, ENCODED].iter().any(|secret| text.contains(secret));
+        assert!(!secret, "a password is in {}", file.display());
+    }
+}
+
+fn foreign_realm(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    have_address(STRANGER);
+    let thief = Hostile::alone(|_| Answer::json("application/json", &json!({"token": "t"})));
+    for scheme in ["http", "https"] {
+        let challenge = format!("Bearer realm=\"{scheme}://{STRANGER}:{}/token\",service=\"s\"", thief.port());
+        registry.answer(move |_| Answer::challenge(&challenge));
+        world.node.configure(&with_credentials(&world.node, &registry.host));
+        ignored(world, &pair);
+        let stolen = credentials_seen(&thief);
+        assert!(stolen.is_empty(), "a foreign realm was given credentials: {stolen:#?}");
+        nothing_secret_is_written(&world.node);
+    }
+    own_realm(world, &pair, &registry);
+}
+
+/// The same credentials do go to the registry's own realm, and open it.
+fn own_realm(world: &mut World, pair: &Pair, registry: &Hostile) {
+    let own = format!("Bearer realm=\"http://{}/token\",service=\"s\"", registry.host);
+    registry.answer(move |request| match (request.target.starts_with("/token"), request.header("authorization")) {
+        (true, Some(header)) if header == format!("Basic {ENCODED}") => {
+            Answer::json("application/json", &json!({"token": "opens"}))
+        }
+        (false, Some("Bearer opens")) => Answer::Honest,
+        _ => Answer::challenge(&own),
+    });
+    let settings = with_credentials(&world.node, &registry.host);
+    world.node.configure(&settings);
+    followed(world, pair);
+    nothing_secret_is_written(&world.node);
+}
+
+fn redirects(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    have_address(STRANGER);
+    let honest = world.registry(Kind::Ferro).host.clone();
+    let thief = Hostile::alone(move |request| {
+        let answer = bestfit_tests::http::request("GET", &honest, &request.target, &[], &[]).expect("the registry");
+        Answer::Plain(answer.status, answer.headers, answer.body)
+    });
+    let target = format!("http://{STRANGER}:{}", thief.port());
+    let document = digest(&artifact::compatibilities(&fits()));
+    registry.answer(move |request| match request.header("authorization") {
+        None => Answer::challenge("Basic realm=\"r\""),
+        Some(_) if request.is_for("blobs", &document) => Answer::redirect(&format!("{target}{}", request.target)),
+        Some(_) => Answer::Honest,
+    });
+    let settings = with_credentials(&world.node, &registry.host);
+    world.node.configure(&settings);
+    // The blob has its digest, wherever it came from.
+    followed(world, &pair);
+    let asked = thief.take();
+    assert!(!asked.is_empty(), "the redirect was not followed: nothing is shown");
+    let stolen: Vec<_> = asked.iter().filter(|request| request.header("authorization").is_some()).collect();
+    assert!(stolen.is_empty(), "a redirect carried credentials: {stolen:#?}");
+    nothing_secret_is_written(&world.node);
+}
+
+fn redirects_inward(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    let inside = Hostile::alone(|_| Answer::status(200));
+    let document = digest(&artifact::compatibilities(&fits()));
+    for address in [LINK_LOCAL, PRIVATE] {
+        have_address(address);
+        let (target, document) = (format!("http://{address}:{}/secret", inside.port()), document.clone());
+        registry.answer(move |request| match request.is_for("blobs", &document) {
+            true => Answer::redirect(&target),
+            false => Answer::Honest,
+        });
+        world.node.configure(&enforce());
+        ignored(world, &pair);
+        let asked = inside.take();
+        assert!(asked.is_empty(), "{address} was asked: {asked:#?}");
+    }
+    registry.answer(move |request| match request.is_for("blobs", &document) {
+        true => Answer::redirect(&request.target),
+        false => Answer::Honest,
+    });
+    registry.take();
+    world.node.configure(&enforce());
+    ignored(world, &pair);
+    let round = registry.take().into_iter().filter(|request| request.is_kind("blobs")).count();
+    assert!(round <= 8, "a redirect was followed {round} times");
+}
+
+fn foreign_pages(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    have_address(STRANGER);
+    let thief = Hostile::alone(|_| Answer::status(404));
+    let next = format!("http://{STRANGER}:{}/v2/", thief.port());
+    registry.answer(move |request| match request.is_kind("referrers") {
+        true => next_page(request, &next),
+        false => Answer::Honest,
+    });
+    world.node.configure(&enforce());
+    ignored(world, &pair);
+    let asked = thief.take();
+    assert!(asked.is_empty(), "another host was asked for the next page: {asked:#?}");
+}
+
+/// The descriptors of documents say that their bytes lie elsewhere, as OCI descriptors may.
+fn blob_urls(world: &mut World) {
+    have_address(STRANGER);
+    let bytes = artifact::compatibilities(&json!({"host": {"kernel.version": ">=3.12"}}));
+    let served = bytes.clone();
+    let thief = Hostile::alone(move |_| Answer::ok(artifact::SPEC, served.clone()));
+    let pair = super::unsigned(world, Kind::Docker);
+    let registry = world.registry(Kind::Docker);
+    let repository = &pair.image.repository;
+    let manifest = registry.get_manifest(repository, &pair.artifact).expect("the artifact");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let mut layer = bestfit_tests::image::Descriptor::of(artifact::SPEC, &bytes).json();
+    layer["urls"] = json!([format!("http://{STRANGER}:{}/blob", thief.port())]);
+    manifest["layers"] = json!([layer]);
+    // A registry that checks wants its blobs: it has this one until the manifest is there.
+    registry.put_blob(repository, &digest(&bytes), &bytes);
+    artifact::forget(registry, repository, pair.better(), &pair.artifact);
+    let artifact = artifact::refer(registry, repository, &manifest);
+    registry.delete_blob(repository, &digest(&bytes));
+    let pair = Pair { artifact, ..pair };
+    super::sign(world, Kind::Docker, &pair, &pair.artifact, bestfit_tests::signing::Way::Bundle(&super::vendor()));
+    world.node.configure(&enforce());
+    ignored(world, &pair);
+    let asked = thief.take();
+    assert!(asked.is_empty(), "urls were followed: {asked:#?}");
+}

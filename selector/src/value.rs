@@ -19,6 +19,9 @@ pub use wanted::{Scalar, Wanted};
 /// How specific a satisfied value is; compared only within one schema weight. Versions use all four numbers.
 pub type Depth = [u64; 4];
 
+/// How a host's version ends that is not known but to be at least what stands before: `13.4 or newer`.
+pub const OR_NEWER: &str = " or newer";
+
 static FALSE: Value = Value::Bool(false);
 static ZERO: Value = Value::Int(0);
 
@@ -170,14 +173,7 @@ impl Requirement {
             Accepts::Quantity(ranges) => {
                 host_number(host, quantity).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
             }
-            Accepts::Version(ranges) => {
-                let deepest = |text: &str| {
-                    let version: Version = text.parse().ok()?;
-                    let holding = ranges.iter().filter(|range| range.contains(version));
-                    Some(holding.map(|range| range.low().map_or([0; 4], |low| low.parts())).max())
-                };
-                self.of_several(host, deepest)
-            }
+            Accepts::Version(ranges) => self.of_several(host, |text| deepest(ranges, text)),
             Accepts::Text(wanted) => {
                 let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == self.canonical(text));
                 self.of_several(host, |text| Some(shallow(is_wanted(text))))
@@ -243,6 +239,19 @@ impl Accepts {
             _ => Ok(Self::Text(texts().collect())),
         }
     }
+}
+
+/// The depth of the deepest range that accepts a host's version. One that is only known to be at least this is not accepted
+/// by what it may exceed, and not refused by what it may reach.
+fn deepest(ranges: &[Range<Version>], text: &str) -> Option<Option<Depth>> {
+    let version: Version = text.parse().ok()?;
+    let accepts = |range: &Range<Version>| match text.ends_with(OR_NEWER) {
+        true => range.contains_from(version),
+        false => Some(range.contains(version)),
+    };
+    let depth = |range: &Range<Version>| range.low().map_or([0; 4], |low| low.parts());
+    let holding = ranges.iter().filter(|range| accepts(range) == Some(true)).map(depth).max();
+    if holding.is_none() && ranges.iter().any(|range| accepts(range).is_none()) { None } else { Some(holding) }
 }
 
 fn each<T>(key: &Key, wanted: &Wanted, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
@@ -409,6 +418,23 @@ mod tests {
         let flags: BTreeSet<String> = ["AVX2".to_owned(), "FMA3".to_owned()].into();
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","FMA3"]"#, flags.clone()), True);
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","X"]"#, flags), False);
+    }
+
+    /// What a driver supports that is newer than the table.
+    #[test]
+    fn of_an_open_version_only_what_is_certain_is_told() {
+        for (wanted, expected) in [
+            (r#"">=12.4""#, True),
+            (r#"">=13.4""#, True),
+            (r#"">=13.6""#, Unknown),
+            (r#""[12,13)""#, False),
+            (r#""[13.4,14)""#, Unknown),
+            (r#""<13.4""#, False),
+            (r#""<=13.4""#, Unknown),
+            (r#"["[12,13)",">=13.0"]"#, True),
+        ] {
+            assert_eq!(ask(r#"{"type":"version"}"#, wanted, "13.4 or newer"), expected, "{wanted}");
+        }
     }
 
     /// A container with two different GPUs: a program may use either.

@@ -91,6 +91,14 @@ impl<T: Copy + Ord> Range<T> {
         above && below
     }
 
+    /// Whether each value from `value` on is accepted, or none; `None` where some are.
+    pub fn contains_from(&self, value: T) -> Option<bool> {
+        if self.high.is_some_and(|(high, edge)| high < value || (high == value && edge == Edge::Outside)) {
+            return Some(false);
+        }
+        (self.high.is_none() && self.contains(value)).then_some(true)
+    }
+
     /// The lower bound: the higher, the more specific.
     pub fn low(&self) -> Option<T> {
         self.low.map(|(low, _)| low)

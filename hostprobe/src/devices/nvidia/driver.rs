@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bestfit_selector::facts::{Fact, Facts};
+use bestfit_selector::value::OR_NEWER;
 use bestfit_selector::version::Version;
 
 use super::super::{set_others, table};
@@ -82,7 +83,7 @@ fn set_cuda(version: &str, source: &str, facts: &mut Facts) {
         Some(cuda) => {
             let nearest =
                 format!("{source}; nvidia-drivers.tsv has no branch {branch}, so at least that of {}", cuda.branch);
-            Fact::known(cuda.version, nearest)
+            Fact::known(format!("{}{OR_NEWER}", cuda.version), nearest)
         }
         None => Fact::unknown(format!("nvidia-drivers.tsv has no branch as old as {branch}"), source),
     };
@@ -143,7 +144,7 @@ mod tests {
             assert_eq!(source, "/sys/module/nvidia/version, by nvidia-drivers.tsv");
         }
         let (newer, _, source) = cuda("999.1");
-        assert_eq!(newer, "13.4");
+        assert_eq!(newer, "13.4 or newer");
         assert!(source.contains("has no branch 999, so at least that of 615"), "{source}");
         assert!(cuda("304.137").0.contains("no branch as old as 304"));
     }

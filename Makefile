@@ -5,8 +5,10 @@ SHELL := /bin/bash
 # Heavy dependencies are built once per profile: `check` and `test` share the dev profile, the rest is release.
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
-RELAY_TARGET = $(shell tests/setup/relay-target.sh)
-RELAY = $(TARGET_DIR)/$(RELAY_TARGET)/relay/containerd-shim-bestfit-v1
+# What runs on every start of a container is static (docs/decisions/0003-static-builds.md).
+STATIC_TARGET = $(shell tests/setup/static-target.sh)
+STATIC_DIR = $(TARGET_DIR)/$(STATIC_TARGET)
+STATIC = RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --target $(STATIC_TARGET)
 
 .PHONY: help setup build test unit e2e demo check bench peers fuzz
 
@@ -17,9 +19,10 @@ setup: ## install what is missing from the distribution, unpack the peers of the
 	@tests/setup/setup.sh
 
 build: ## release binaries in target/release
-	$(CARGO) build --release -p bestfit-cli -p bestfit-worker -p bestfit-decider
-	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --profile relay --target $(RELAY_TARGET) -p bestfit-relay
-	@install -m 755 $(RELAY) $(TARGET_DIR)/release/containerd-shim-bestfit-v1
+	$(CARGO) build --release -p bestfit-cli -p bestfit-decider
+	$(STATIC) --release -p bestfit-worker
+	$(STATIC) --profile relay -p bestfit-relay
+	@install -m 755 $(STATIC_DIR)/release/bestfit-worker $(STATIC_DIR)/relay/containerd-shim-bestfit-v1 $(TARGET_DIR)/release/
 
 unit: ## tests that need no containerd
 	$(CARGO) test --workspace --exclude bestfit-tests

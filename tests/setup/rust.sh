@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The relay is built for musl where the target can be had; tests/setup/relay-target.sh says which one the build takes.
+# Relay and worker are built for musl where the target can be had; tests/setup/static-target.sh says which one the build takes.
 set -euo pipefail
 # shellcheck source=tests/setup/say.sh
 source "$(dirname "$0")/say.sh"

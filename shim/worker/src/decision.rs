@@ -1,7 +1,6 @@
 //! Owns getting the decision: the one that is remembered, else the decider's, which is not believed before it is checked; and
 //! where the content of what it prefers comes from.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bestfit_config::Mode;
@@ -18,6 +17,7 @@ use crate::decider::{self, Decider};
 use crate::ending::End;
 use crate::facts::{HostFacts, Seen};
 use crate::log::{self, Priority};
+use crate::logins::logins_for;
 use crate::remember::Remembered;
 use crate::subject::Subject;
 use crate::swap;
@@ -167,7 +167,10 @@ impl Create<'_> {
                 hosts_dir: registries.hosts_dir.clone(),
                 plain_http: registries.plain_http.clone(),
                 ports: registries.ports.clone(),
-                docker_config: registries.docker_config.as_deref().and_then(read_docker_config),
+                docker_config: registries
+                    .docker_config
+                    .as_deref()
+                    .and_then(|file| logins_for(&subject.reference, file, &registries.hosts_dir)),
                 referrers_lifetime: self.config.selection.referrers_lifetime,
                 cache_max_bytes: self.config.cache.max_bytes,
             },
@@ -199,12 +202,4 @@ fn check(subject: &Subject, ask: &Ask, decision: &Decision) -> Result<(), String
         }
         _ => Ok(()),
     }
-}
-
-fn read_docker_config(path: &Path) -> Option<Vec<u8>> {
-    let meta = std::fs::metadata(path).ok()?;
-    if meta.len() > 1 << 20 {
-        return None;
-    }
-    std::fs::read(path).ok()
 }

@@ -11,7 +11,8 @@
 //! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
 //! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold; [`facts`]: the host's, from a cache
-//! - [`documents`]: what is kept by digest; [`cache`]: the decider's directory
+//! - [`documents`]: what is kept by digest; [`cache`], [`logins`]: the decider's directory,
+//!   and what it may know
 //! - [`record`], [`log`]: what is written down; [`mod@list`]: what runs here now; [`mod@node`]: the containerd of this node
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod facts;
 mod image;
 mod list;
 mod log;
+mod logins;
 mod mounts;
 mod node;
 mod plan;

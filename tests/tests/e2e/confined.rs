@@ -25,6 +25,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "confined: what hostile code tries in the decider's place is refused", run: attempts },
     Scenario { name: "confined: a decider of garbage, silence, floods: the default runs", run: noise },
     Scenario { name: "confined: a decider that lies about entries or content: the default runs", run: lies },
+    Scenario { name: "confined: doctor finds this node's programs, and what its kernel holds", run: doctor },
     Scenario { name: "confined: a link in the place of the cache is not given away", run: foreign_cache },
 ];
 
@@ -160,6 +161,20 @@ fn lies(world: &mut World) {
             assert!(record.to_string().contains(words), "{record:#}");
         }
     });
+}
+
+fn doctor(world: &mut World) {
+    let out = world.node.bestfit(&["doctor", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&out.stdout).unwrap_or_else(|_| panic!("{out}"));
+    let state = |name: &str| {
+        let checks = found["checks"].as_array().unwrap().iter();
+        checks.filter(|check| check["name"] == name).map(|check| check["state"].as_str().unwrap().to_owned()).next()
+    };
+    for name in ["configuration", "containerd", "shim", "worker", "decider", "delegate", "decider's ids"] {
+        assert_eq!(state(name).as_deref(), Some("ok"), "{name}: {out}");
+    }
+    // What a kernel cannot hold is a warning, and never an error.
+    assert!(matches!(state("confinement").as_deref(), Some("ok" | "warning")), "{out}");
 }
 
 fn foreign_cache(world: &mut World) {

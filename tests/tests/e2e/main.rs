@@ -19,6 +19,7 @@
 //!   (`registry/tests/hostile.rs`)
 //! - [`between`], [`killed`]: containerd, relay, delegate, worker, decider and client killed at any point leave nothing behind;
 //!   `between` at the one point where the container has no snapshot
+//! - [`confined`]: hostile code in the decider's place: what it tries is refused, what it says is not believed; `bestfit doctor`
 //! - [`mod@cri`]: pods by crictl in both ways to configure the handler: one relay per pod, pause containers untouched, exec, logs,
 //!   stats, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]

@@ -13,7 +13,9 @@ use bestfit_selector::decision::{Artifact, Evidence, HostPlatform, Inputs, Outco
 use bestfit_selector::digest::Digest;
 use bestfit_selector::facts::Facts;
 use bestfit_selector::policy::Policy;
+use bestfit_selector::require;
 use bestfit_selector::schema::{SchemaFile, Schemas};
+use bestfit_trust::parsers;
 use serde_json::json;
 
 /// Takes any bytes.
@@ -23,15 +25,18 @@ pub type Parser = fn(&[u8]);
 pub const PARSERS: &[(&str, Parser)] = &[
     ("index", index),
     ("artifact_manifest", artifact_manifest),
-    ("proposal_f", proposal_f),
+    ("document", document),
     ("nfd", nfd),
     ("schema", schema),
     ("ranges", ranges),
     ("cpuinfo", cpuinfo),
     ("ld_so_cache", ld_so_cache),
-    ("cdi", cdi),
     ("facts", facts),
     ("snapshot", snapshot),
+    ("cdi", cdi),
+    ("nvidia_require", nvidia_require),
+    ("signature_text", signature_text),
+    ("signature_der", signature_der),
 ];
 
 /// An image index, decided upon without any artifact.
@@ -45,8 +50,8 @@ pub fn artifact_manifest(bytes: &[u8]) {
     never_wins_alone(&about_the_second(artifact));
 }
 
-/// A Proposal F document.
-pub fn proposal_f(bytes: &[u8]) {
+/// A document of Proposal F, D or H: the shape decides.
+pub fn document(bytes: &[u8]) {
     let _ = decide(&about_the_second(artifact(
         "application/vnd.oci.image-compatibility.v1",
         "application/vnd.oci.image-compatibility.spec.v1+json",
@@ -72,12 +77,12 @@ pub fn schema(bytes: &[u8]) {
 /// A value of each type that a key can have: versions, ranges, quantities, sets, nodes of a graph.
 pub fn ranges(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let document = json!({"compatibilities": {
+    let asked = json!({"compatibilities": {
         "host": {"kernel.version": text, "memory.total": text, "cpu.count": text, "page_size": text, "cpu.level": text,
                  "lsm": text, "kvm": text, "cgroup.version": text, "kernel.release": text},
         "io.archspec": {"cpu.target": text},
     }});
-    proposal_f(document.to_string().as_bytes());
+    document(asked.to_string().as_bytes());
 }
 
 /// `/proc/cpuinfo`.
@@ -116,6 +121,30 @@ pub fn snapshot(bytes: &[u8]) {
     if let Ok(snapshot) = Snapshot::parse(bytes) {
         probe(&HostRoot::recorded(snapshot));
     }
+}
+
+/// The config of an image that says what GPU it needs.
+pub fn nvidia_require(bytes: &[u8]) {
+    let _ = require::read(bytes, &["NVIDIA_REQUIRE_DRIVER=driver>=470".to_owned()]);
+}
+
+/// What signatures are made of, as JSON: each form takes the same bytes.
+pub fn signature_text(bytes: &[u8]) {
+    let subject = Digest::of(b"subject");
+    parsers::manifest(bytes);
+    parsers::bundle(bytes);
+    parsers::in_toto(bytes, &subject);
+    parsers::simple_signing(bytes, bytes);
+    parsers::notation_jws(bytes);
+    parsers::identity(&String::from_utf8_lossy(bytes));
+}
+
+/// What signatures are made of, as DER and CBOR.
+pub fn signature_der(bytes: &[u8]) {
+    parsers::notation_cose(bytes);
+    parsers::timestamp(bytes);
+    parsers::certificate(bytes);
+    parsers::public_key(bytes);
 }
 
 /// All facts of a host that has this one file.

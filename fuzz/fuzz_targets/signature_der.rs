@@ -3,4 +3,4 @@
 #[path = "../parsers.rs"]
 mod parsers;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::proposal_f(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::signature_der(bytes));

@@ -13,6 +13,7 @@ use crate::sigstore::Sigstore;
 use crate::simple::Simple;
 use crate::{Candidate, Form, MAX_BLOB, MAX_SIGNATURES};
 
+const NO_SIGNATURE: &str = "there is no signature";
 /// Lines of reasons that are kept.
 const MAX_REASONS: usize = 64;
 
@@ -24,6 +25,9 @@ const MAX_REASONS: usize = 64;
 pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Candidate], now: i64) -> Standing {
     if trust.revoked_digests.contains(subject) {
         return Standing::Untrusted { why: vec![Refusal::Revoked(*subject).to_string()] };
+    }
+    if candidates.is_empty() {
+        return Standing::Untrusted { why: vec![NO_SIGNATURE.to_owned()] };
     }
     let entries = trust
         .accept
@@ -171,7 +175,7 @@ impl Court<'_> {
         }
         let mut why = self.reasons;
         if why.is_empty() {
-            why.push("there is no signature".to_owned());
+            why.push(NO_SIGNATURE.to_owned());
         }
         Standing::Untrusted { why }
     }

@@ -2,7 +2,7 @@
 //! floods, redirects, silence. It keeps what it was asked, credentials included.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -132,28 +132,33 @@ struct Shared {
 pub struct Hostile {
     /// `address:port`, as it stands in references to images.
     pub host: String,
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Hostile {
     /// In front of a registry, whose answers it gives until it is told otherwise.
     pub fn before(registry: &Registry) -> Self {
-        Self::start("127.0.0.1", Some(registry.host.clone()), |_| Answer::Honest)
+        Self::start(("127.0.0.1", 0), Some(registry.host.clone()), |_| Answer::Honest)
     }
 
     /// With no registry behind, on every address of this machine.
     pub fn alone(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start("0.0.0.0", None, answer)
+        Self::start(("0.0.0.0", 0), None, answer)
+    }
+
+    /// With no registry behind, on one address and the port of somebody else: deciders reach few ports.
+    pub fn at(address: &str, port: u16, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start((address, port), None, answer)
     }
 
     fn start(
-        address: &str,
+        address: (&str, u16),
         behind: Option<String>,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((address, 0)).expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
+        let listener = TcpListener::bind(address).expect("a free port");
+        let address = listener.local_addr().expect("its address");
         let rule: Rule = Arc::new(answer);
         let shared = Arc::new(Shared {
             behind,
@@ -172,7 +177,7 @@ impl Hostile {
                 thread::spawn(move || served.serve(&stream).ok());
             }
         });
-        Self { host: format!("127.0.0.1:{port}"), port, shared }
+        Self { host: format!("127.0.0.1:{}", address.port()), address, shared }
     }
 
     /// From now on it answers so.
@@ -187,7 +192,7 @@ impl Hostile {
 
     /// Its port, on whichever address.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// What was asked since the last call.
@@ -205,7 +210,7 @@ impl Drop for Hostile {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
         // Wakes the accepting thread, which closes the listener.
-        TcpStream::connect(("127.0.0.1", self.port)).ok();
+        TcpStream::connect(self.address).ok();
     }
 }
 

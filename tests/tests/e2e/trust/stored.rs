@@ -134,6 +134,8 @@ fn other_layers(world: &mut World) {
     let (hostile, pair) = behind(world, Kind::Ferro, &pair);
     let [default, chosen] = [0, 1].map(|at| pair.image.index.entries[at].layers[0].digest.clone());
     let other = world.registry(Kind::Ferro).get_blob(&pair.image.repository, &default);
+    // ctr pulls every entry of this platform.
+    world.node.ctr().call(&["content", "rm", &chosen]).ok();
     hostile.answer(move |request| match request.is_for("blobs", &chosen) {
         true => Answer::ok(media::LAYER, other.clone()),
         false => Answer::Honest,

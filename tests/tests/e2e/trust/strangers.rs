@@ -70,7 +70,7 @@ fn foreign_realm(world: &mut World) {
     let pair = signed(world, Kind::Ferro);
     let (registry, pair) = behind(world, Kind::Ferro, &pair);
     have_address(STRANGER);
-    let thief = Hostile::alone(|_| Answer::json("application/json", &json!({"token": "t"})));
+    let thief = Hostile::at(STRANGER, registry.port(), |_| Answer::json("application/json", &json!({"token": "t"})));
     for scheme in ["http", "https"] {
         let challenge = format!("Bearer realm=\"{scheme}://{STRANGER}:{}/token\",service=\"s\"", thief.port());
         registry.answer(move |_| Answer::challenge(&challenge));
@@ -104,7 +104,7 @@ fn redirects(world: &mut World) {
     let (registry, pair) = behind(world, Kind::Ferro, &pair);
     have_address(STRANGER);
     let honest = world.registry(Kind::Ferro).host.clone();
-    let thief = Hostile::alone(move |request| {
+    let thief = Hostile::at(STRANGER, registry.port(), move |request| {
         let answer = bestfit_tests::http::request("GET", &honest, &request.target, &[], &[]).expect("the registry");
         Answer::Plain(answer.status, answer.headers, answer.body)
     });
@@ -129,10 +129,10 @@ fn redirects(world: &mut World) {
 fn redirects_inward(world: &mut World) {
     let pair = signed(world, Kind::Ferro);
     let (registry, pair) = behind(world, Kind::Ferro, &pair);
-    let inside = Hostile::alone(|_| Answer::status(200));
     let document = digest(&artifact::compatibilities(&fits()));
     for address in [LINK_LOCAL, PRIVATE] {
         have_address(address);
+        let inside = Hostile::at(address, registry.port(), |_| Answer::status(200));
         let (target, document) = (format!("http://{address}:{}/secret", inside.port()), document.clone());
         registry.answer(move |request| match request.is_for("blobs", &document) {
             true => Answer::redirect(&target),
@@ -158,7 +158,7 @@ fn foreign_pages(world: &mut World) {
     let pair = signed(world, Kind::Ferro);
     let (registry, pair) = behind(world, Kind::Ferro, &pair);
     have_address(STRANGER);
-    let thief = Hostile::alone(|_| Answer::status(404));
+    let thief = Hostile::at(STRANGER, registry.port(), |_| Answer::status(404));
     let next = format!("http://{STRANGER}:{}/v2/", thief.port());
     registry.answer(move |request| match request.is_kind("referrers") {
         true => next_page(request, &next),
@@ -175,9 +175,10 @@ fn blob_urls(world: &mut World) {
     have_address(STRANGER);
     let bytes = artifact::compatibilities(&json!({"host": {"kernel.version": ">=3.12"}}));
     let served = bytes.clone();
-    let thief = Hostile::alone(move |_| Answer::ok(artifact::SPEC, served.clone()));
     let pair = super::unsigned(world, Kind::Docker);
     let registry = world.registry(Kind::Docker);
+    let port = registry.host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let thief = Hostile::at(STRANGER, port, move |_| Answer::ok(artifact::SPEC, served.clone()));
     let repository = &pair.image.repository;
     let manifest = registry.get_manifest(repository, &pair.artifact).expect("the artifact");
     let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");

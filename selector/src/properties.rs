@@ -3,7 +3,7 @@
 
 mod cases;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -25,21 +25,25 @@ const CASES: u32 = 500;
 /// Ok(true) where the property said something about the case.
 type Told = Result<bool, TestCaseError>;
 
-/// Holds a property against many cases; at least `least` of them must be about something.
+/// Holds a property against many cases; at least `least` of them must be about something. Where chance made too few, more are
+/// asked for, up to four times as many.
 fn holds<S: Strategy>(questions: S, least: usize, property: impl Fn(S::Value) -> Told) {
-    let told = RefCell::new(0);
+    let (told, asked) = (Cell::new(0), Cell::new(0));
     let cases = Config::default().cases.max(CASES);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&questions, |case| {
-        *told.borrow_mut() += usize::from(property(case)?);
-        Ok(())
-    });
-    if let Err(error) = outcome {
-        panic!("{error}");
+    while asked.get() < 4 * cases && (asked.get() == 0 || told.get() < least) {
+        let outcome = runner.run(&questions, |case| {
+            told.set(told.get() + usize::from(property(case)?));
+            Ok(())
+        });
+        asked.set(asked.get() + cases);
+        if let Err(error) = outcome {
+            panic!("{error}");
+        }
     }
-    let told = *told.borrow();
-    println!("{told} of {cases} cases");
-    assert!(told >= least, "only {told} of {cases} cases were about anything, {least} are expected");
+    let (told, asked) = (told.get(), asked.get());
+    println!("{told} of {asked} cases");
+    assert!(told >= least, "only {told} of {asked} cases were about anything, {least} are expected");
 }
 
 fn decided(case: &Case) -> Decision {

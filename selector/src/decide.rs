@@ -1,17 +1,17 @@
-//! Owns the choice (matching.md §6): every candidate is assessed alone, then the best of those that fit is taken, and the
-//! default where there is doubt. [`Prepared`] is all that does not depend on the host: it answers for any number of them.
+//! Owns the decision: every candidate is assessed alone, then `crate::choice` takes the best of those that fit, and the default
+//! where there is doubt. [`Prepared`] is all that does not depend on the host: it answers for any number of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::admission::swappable;
 use crate::artifact::MAX_ARTIFACTS;
+use crate::choice::{Candidate, choose};
 use crate::compiled::Meaning;
 use crate::decision::{
     Answer, ConfigDigest, Decision, EntryReport, Evidence, EvidenceDigests, ImageConfig, ImageConfigs, ImageDigests,
-    InputDigests, Inputs, Outcome, Reason, Verdict,
+    InputDigests, Inputs, Reason, Verdict,
 };
 use crate::digest::Digest;
 use crate::evidence::{Found, Sources};
@@ -20,11 +20,9 @@ use crate::index::{Entry, Index, IndexError, Kind};
 use crate::json;
 use crate::matching::{Host, Silent, Summary, Trace, Words};
 use crate::platform::{self, PlatformClass};
-use crate::policy::{Otherwise, Undeclared};
 use crate::ranking::Rank;
 use crate::rules::{Rules, Subject};
 use crate::schema::{SchemaErrors, Schemas};
-use crate::trust::TrustMode;
 
 /// Why nothing could be decided; the default choice stays.
 #[derive(Debug, thiserror::Error)]
@@ -73,28 +71,6 @@ pub struct Asked<'p> {
     prepared: &'p Prepared<'p>,
     host: Host<'p>,
     rules: Vec<Answer>,
-}
-
-/// One candidate, assessed.
-struct Candidate<'a> {
-    entry: &'a Entry,
-    class: PlatformClass,
-    verdict: Verdict,
-    reasons: Vec<Reason>,
-    artifacts: Vec<Digest>,
-    unread: bool,
-    /// An artifact counts that nobody whom the site trusts signed.
-    unsigned: bool,
-    rank: Option<Rank>,
-    /// The rule of the site that denies it.
-    denied: Option<String>,
-}
-
-/// What to do, and why.
-struct Choice {
-    outcome: Outcome,
-    why: String,
-    preferred: Vec<Digest>,
 }
 
 /// Decides which entry of the index runs.
@@ -233,8 +209,7 @@ impl Asked<'_> {
         }
         let (inputs, index) = (prepared.inputs, &prepared.index);
         let default = prepared.default.map(|position| &index.entries[position]);
-        let choice = signed(choose(inputs, default, &candidates, any), inputs, &index.digest);
-        let choice = heed(choice, default, &candidates);
+        let choice = choose(inputs, &index.digest, default, &candidates, any);
         Ok(Decision {
             outcome: choice.outcome,
             why: choice.why,
@@ -262,122 +237,6 @@ impl Asked<'_> {
             images: inputs.images.as_ref().map(image_digests),
         })
     }
-}
-
-/// The rules of matching.md §6.
-fn choose(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], any: bool) -> Choice {
-    let stay = |why: &str| Choice { outcome: Outcome::Default, why: why.to_owned(), preferred: Vec::new() };
-    let trust = &inputs.policy.trust;
-    let strict = trust.mode == TrustMode::Require;
-    match trust.mode {
-        _ if any => {}
-        TrustMode::Off | TrustMode::Warn => return stay("no entry has a compatibility artifact"),
-        TrustMode::Enforce => return stay("no entry has a compatibility artifact of a signer whom this site trusts"),
-        TrustMode::Require => {
-            return required("no entry has a compatibility artifact of a signer whom this site trusts");
-        }
-    }
-    let is_default =
-        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
-    let default_candidate = candidates.iter().find(is_default);
-    let default_rank = default_candidate.and_then(|candidate| candidate.rank.as_ref());
-    let mut fitting: Vec<&Candidate<'_>> = candidates.iter().filter(|candidate| candidate.rank.is_some()).collect();
-    fitting.sort_by(|a, b| b.rank.cmp(&a.rank));
-    let better = fitting.iter().filter(|candidate| !is_default(candidate) && candidate.rank.as_ref() > default_rank);
-    let preferred = others(default, better.map(|candidate| candidate.entry.digest));
-    match (preferred.first(), fitting.is_empty()) {
-        (Some(best), _) => {
-            let why = format!("{} fits this host best", best.short());
-            return Choice { outcome: Outcome::Swap, why, preferred };
-        }
-        (None, false) => return stay("the entry that containerd chose fits this host best"),
-        (None, true) => {}
-    }
-    let lost = |candidate: &Candidate<'_>| candidate.unread && candidate.verdict != Verdict::Incompatible;
-    if candidates.iter().any(lost) {
-        let why = "artifacts could not be read, and no entry is known to fit";
-        return if strict { required(why) } else { otherwise(inputs.policy.on_error, why) };
-    }
-    match default_candidate.map(|candidate| candidate.verdict) {
-        Some(Verdict::Incompatible) => {}
-        _ if strict => return required("no entry is known to fit by an artifact of a signer whom this site trusts"),
-        Some(Verdict::Undetermined) => return stay("no entry is known to fit, and nobody can tell about the default"),
-        _ => return stay("no entry is known to fit, and nothing speaks against the default"),
-    }
-    let fallback = undeclared(candidates);
-    let preferred = others(default, fallback.iter().map(|candidate| candidate.entry.digest));
-    // Where only trusted artifacts count, saying nothing is no way around them.
-    let fallback = inputs.policy.undeclared == Undeclared::Fallback && !trust.mode.only_trusted();
-    if let (Some(first), true) = (preferred.first(), fallback) {
-        let why = format!("no entry is known to fit, the default does not, and {} asks for nothing", first.short());
-        return Choice { outcome: Outcome::Swap, why, preferred };
-    }
-    if trust.mode == TrustMode::Warn && candidates.iter().any(|candidate| candidate.unsigned) {
-        // Only what the site trusts, or a site that asks for no signatures, may refuse a container (matching.md §6).
-        return otherwise(Otherwise::RunDefault, "no entry fits this host by artifacts that nobody trusted signed");
-    }
-    otherwise(inputs.policy.on_no_fit, "no entry fits this host")
-}
-
-/// Nothing is swapped for what the site wants signed and is not.
-fn signed(choice: Choice, inputs: &Inputs, index: &Digest) -> Choice {
-    if choice.outcome != Outcome::Swap {
-        return choice;
-    }
-    let strict = inputs.policy.trust.mode == TrustMode::Require;
-    match swappable(inputs, index, &choice.preferred) {
-        Ok(preferred) if preferred == choice.preferred => choice,
-        Ok(preferred) => {
-            let best = preferred.first().map(Digest::short).unwrap_or_default();
-            Choice { why: format!("{best} fits this host best of those that are signed"), preferred, ..choice }
-        }
-        Err(unsigned) if strict => required(&unsigned.why),
-        Err(unsigned) if unsigned.unread => otherwise(inputs.policy.on_error, &unsigned.why),
-        Err(unsigned) => otherwise(Otherwise::RunDefault, &unsigned.why),
-    }
-}
-
-/// What the site denies does not run for want of something better.
-fn heed(choice: Choice, default: Option<&Entry>, candidates: &[Candidate<'_>]) -> Choice {
-    let is_default =
-        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
-    let denied = candidates.iter().find(is_default).and_then(|candidate| candidate.denied.as_ref());
-    match denied {
-        Some(rule) if choice.outcome == Outcome::Default => otherwise(
-            Otherwise::Deny,
-            &format!("site rule {rule:?} denies the entry that containerd chose, and no entry is known to fit"),
-        ),
-        _ => choice,
-    }
-}
-
-/// Each digest once, the default's left out: another position of the same content is the same image.
-fn others(default: Option<&Entry>, digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
-    let mut seen: BTreeSet<Digest> = default.map(|entry| entry.digest).into_iter().collect();
-    digests.filter(|digest| seen.insert(*digest)).collect()
-}
-
-/// The entries that say nothing: native ones first, then those that declare neither variant nor features, by position.
-fn undeclared<'c, 'e>(candidates: &'c [Candidate<'e>]) -> Vec<&'c Candidate<'e>> {
-    let silent = candidates.iter().filter(|candidate| candidate.verdict == Verdict::Undeclared);
-    let mut silent: Vec<&Candidate<'_>> = silent.collect();
-    let plain = |entry: &Entry| entry.platform.as_ref().is_none_or(|platform| platform.is_plain());
-    silent.sort_by_key(|candidate| (Reverse(candidate.class), !plain(candidate.entry), candidate.entry.position));
-    silent
-}
-
-/// What `trust.mode = "require"` refuses.
-fn required(why: &str) -> Choice {
-    let why = format!("{why}: the container is refused (trust.mode = \"require\")");
-    Choice { outcome: Outcome::Deny, why, preferred: Vec::new() }
-}
-
-fn otherwise(policy: Otherwise, why: &str) -> Choice {
-    let (outcome, end) = match policy {
-        Otherwise::RunDefault => (Outcome::Default, "the default runs"),
-        Otherwise::Deny => (Outcome::Deny, "the container is refused"),
-    };
-    Choice { outcome, why: format!("{why}: {end}"), preferred: Vec::new() }
 }
 
 /// Every entry of the index in its order.

@@ -22,13 +22,14 @@
 //! - [`compiled`]: documents with their meaning, once for any number of hosts; [`rules`]: the site's;
 //! - [`host`], [`matching`]: what holds on a host, with every reason where somebody reads it; [`ranking`]: the order of what
 //!   fits;
-//! - [`mod@decide`]: the choice; [`record`]: the decision as it is logged and explained; [`exchange`]: the words between
-//!   worker and decider.
+//! - [`mod@decide`]: every candidate assessed; `choice`: which one runs; [`record`]: the decision as it is logged and
+//!   explained; [`exchange`]: the words between worker and decider.
 
 #![forbid(unsafe_code)]
 
 mod admission;
 pub mod artifact;
+mod choice;
 pub mod compiled;
 pub mod compspec;
 pub mod decide;

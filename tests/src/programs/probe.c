@@ -58,5 +58,7 @@ int main(int argc, char **argv) {
     report(argc, argv);
     while (!strcmp(what, "hold")) pause();
   }
+  // ctr gives up opening its pipes once the container is gone, and loses what one printed that ends at once.
+  usleep(50 * 1000);
   return 0;
 }

@@ -12,6 +12,7 @@
 //! - [`trust`]: whom the site trusts; `material`: the files of keys, roots and revocations
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]
+//! - [`places`]: where things lie that more than one program looks for
 //! - [`problem`]: one mistake with its place and its hint, and all of them together
 //! - [`reference`](mod@reference): the pages that are made from the table of keys
 //!
@@ -26,6 +27,7 @@ pub mod location;
 mod material;
 pub mod model;
 mod nearest;
+pub mod places;
 pub mod problem;
 pub mod reference;
 mod schemas;

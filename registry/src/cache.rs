@@ -169,6 +169,13 @@ impl Cache {
     }
 }
 
+/// The bytes with this digest in the cache of somebody else at `path`, if they are there, whole and not larger than
+/// [`MANIFEST_LIMIT`]. Nothing is made, changed or followed, so that root can look into what the decider wrote.
+pub fn kept(path: &Path, digest: &Digest) -> Option<Vec<u8>> {
+    let blobs = Folder::open(path).and_then(|root| root.below("blobs")?.below("sha256")).ok()?;
+    blobs.read(&digest.hex(), KEPT_LIMIT).ok().filter(|bytes| digest.matches(bytes))
+}
+
 /// `+` is in no repository's name.
 fn escaped(repository: &str) -> String {
     repository.replace('/', "+")
@@ -198,15 +205,19 @@ mod tests {
         assert!(cache.blob(&digest, 10).is_none());
         cache.keep_blob(&digest, b"good");
         assert_eq!(cache.blob(&digest, 10).unwrap(), b"good");
+        assert_eq!(kept(&path, &digest).unwrap(), b"good");
         assert!(cache.blob(&digest, 3).is_none(), "the caller's limit holds");
         let file = path.join("blobs/sha256").join(digest.hex());
         std::fs::write(&file, "evil").unwrap();
+        assert!(kept(&path, &digest).is_none());
+        assert!(file.exists(), "somebody else's cache is left as it is");
         assert!(cache.blob(&digest, 10).is_none());
         assert!(!file.exists());
         let outside = root.path().join("outside");
         std::fs::write(&outside, "good").unwrap();
         symlink(&outside, &file).unwrap();
         assert!(cache.blob(&digest, 10).is_none(), "links are not followed");
+        assert!(kept(&path, &digest).is_none(), "links are not followed");
         cache.keep_blob(&digest, b"good");
         assert!(file.symlink_metadata().unwrap().is_file());
     }

@@ -42,6 +42,7 @@ pub mod repository;
 mod stream;
 mod zone;
 
+pub use cache::kept;
 pub use client::{Client, Options};
 pub use document::Descriptor;
 pub use error::Error;

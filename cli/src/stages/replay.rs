@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bestfit_config::Config;
+use bestfit_config::{Config, places};
 use bestfit_registry::{MANIFEST_LIMIT, Reference, Repository};
 use bestfit_selector::decision::{
     Artifact, ConfigDigest, Decision, Evidence, EvidenceDigests, ImageConfig, ImageConfigs, ImageDigests, Inputs,
@@ -91,10 +91,13 @@ impl Sources<'_> {
         Ok(ImageConfigs { user: images.user.clone(), of })
     }
 
-    /// Bytes by digest: from the node's cache, which is only read, else from the repository.
+    /// Bytes by digest: what the decider kept, or the worker of containerd's, both only read; else from the repository.
     async fn content(&self, what: &str, digest: &Digest, manifest: bool) -> Result<Vec<u8>, Failure> {
-        let cached = self.config.cache.dir.join("blobs/sha256").join(digest.hex());
-        if let Some(bytes) = by_digest(&cached, digest)? {
+        let (cache, documents) = (places::decider(&self.config.cache.dir), places::documents(&self.config.state));
+        if let Some(bytes) = bestfit_registry::kept(&cache, digest) {
+            return Ok(bytes);
+        }
+        if let Some(bytes) = by_digest(&documents.join(digest.hex()), digest)? {
             return Ok(bytes);
         }
         let read = match manifest {
@@ -105,8 +108,9 @@ impl Sources<'_> {
             let why = plain(&error.to_string());
             let exit = if error.is_unavailable() { Exit::Unavailable } else { Exit::NoInput };
             Failure::new(exit, format!("{what} of the record, {digest}: {why}")).hint(format!(
-                "looked in {} and {}",
-                self.config.cache.dir.display(),
+                "looked in {}, {} and {}",
+                cache.display(),
+                documents.display(),
                 self.reference
             ))
         })
@@ -117,7 +121,7 @@ impl Sources<'_> {
     where
         T: Serialize + DeserializeOwned + Clone,
     {
-        let kept: PathBuf = self.config.state.join("inputs/sha256").join(digest.hex());
+        let kept: PathBuf = places::inputs(&self.config.state).join(digest.hex());
         if let Some(bytes) = by_digest(&kept, digest)? {
             return serde_json::from_slice(&bytes)
                 .map_err(|error| Failure::new(Exit::Data, format!("{}: {error}", kept.display())));

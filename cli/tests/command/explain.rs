@@ -97,7 +97,7 @@ fn a_record_is_decided_again() {
     for blob in std::fs::read_dir(sandbox.path("demo/blobs/sha256")).unwrap() {
         let blob = blob.unwrap();
         let name = blob.file_name().into_string().unwrap();
-        let target = sandbox.write(&format!("cache/blobs/sha256/{name}"), "");
+        let target = sandbox.write(&format!("cache/registry/blobs/sha256/{name}"), "");
         std::fs::rename(blob.path(), target).unwrap();
     }
     assert_eq!(sandbox.bestfit(&["explain", "--record", "log.jsonl"]).code, 0);

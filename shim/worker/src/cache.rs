@@ -6,11 +6,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use bestfit_config::places::DECIDER as NAME;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-const NAME: &str = "registry";
 /// Only its owner can walk it.
 const PRIVATE: u32 = 0o700;
 /// The bits that let others than the owner change a directory.

@@ -2,9 +2,10 @@
 //! small documents of containerd's store, so that a create need not ask for them again. By digest they never change.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
+use bestfit_config::places;
 use bestfit_selector::digest::Digest;
 
 use crate::containerd::{Containerd, Result};
@@ -15,11 +16,6 @@ use crate::rebase::private_dir;
 pub(crate) const MAX_DOCUMENTS: usize = 512;
 /// The longest document of containerd's that is kept, in bytes.
 const MAX_KEPT: usize = 64 << 10;
-
-/// The directory of the inputs of decisions, where `bestfit explain --record` looks for them.
-pub(crate) fn inputs(state: &Path) -> PathBuf {
-    state.join("inputs/sha256")
-}
 
 /// Keeps a document. It is made only where it is not there yet.
 pub(crate) fn keep(dir: &Path, digest: &Digest, make: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<()> {
@@ -41,7 +37,7 @@ pub(crate) fn keep(dir: &Path, digest: &Digest, make: impl FnOnce() -> io::Resul
 
 /// A document of containerd's store, kept here or asked for. Whether the store has it is another question.
 pub(crate) async fn read(containerd: &Containerd, state: &Path, digest: &Digest) -> Result<Vec<u8>> {
-    let dir = state.join("documents/sha256");
+    let dir = places::documents(state);
     let file = dir.join(digest.hex());
     match std::fs::read(&file) {
         Ok(bytes) if digest.matches(&bytes) => return Ok(bytes),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use bestfit_config::{Log, Mode};
+use bestfit_config::{Log, Mode, places};
 use bestfit_selector::decision::{Decision, InputDigests};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::Answer;
@@ -106,7 +106,7 @@ impl Story {
         let (Some(decision), Some(seen)) = (&self.record.decision, &mut self.seen) else { return };
         let InputDigests { facts, policy: of_policy, .. } = &decision.inputs;
         let json = |value: serde_json::Result<Vec<u8>>| value.map_err(io::Error::from);
-        let dir = documents::inputs(state);
+        let dir = places::inputs(state);
         let facts_json = || json(serde_json::to_vec(&seen.narrowed().map_err(io::Error::other)?));
         let kept = documents::keep(&dir, facts, facts_json)
             .and_then(|()| documents::keep(&dir, of_policy, || json(serde_json::to_vec(policy))));

@@ -17,6 +17,7 @@
 //!   too long, about another entry; an index with too many entries; no containerd, no place to write. What needs no
 //!   containerd is held by the command's own tests (`cli/tests/command/bad_input.rs`) and the registry's
 //!   (`registry/tests/hostile.rs`)
+//! - [`asked`]: the commands on the node: a record is replayed, `explain` and `check` say what the shim does, `ps`
 //! - [`between`], [`killed`]: containerd, relay, delegate, worker, decider and client killed at any point leave nothing behind;
 //!   `between` at the one point where the container has no snapshot
 //! - [`confined`]: hostile code in the decider's place: what it tries is refused, what it says is not believed; `bestfit doctor`
@@ -24,6 +25,7 @@
 //!   stats, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
+mod asked;
 mod between;
 mod checkpoint;
 mod confined;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         untouched::SCENARIOS,
         checkpoint::SCENARIOS,
         trouble::SCENARIOS,
+        asked::SCENARIOS,
         between::SCENARIOS,
         killed::SCENARIOS,
         confined::SCENARIOS,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bestfit_config::{Config, ConfigErrors, Loaded};
+use bestfit_config::{Config, ConfigErrors, Loaded, places};
 use bestfit_hostprobe::hook;
 use bestfit_registry::{Options, Reference, network};
 
@@ -77,7 +77,7 @@ fn found(name: &'static str, path: &Path) -> Result<Metadata, Check> {
 
 fn decider_dir(config: &Config) -> Check {
     const NAME: &str = "decider's cache";
-    let path = config.cache.dir.join("registry");
+    let path = places::decider(&config.cache.dir);
     let meta = match found(NAME, &path) {
         Ok(meta) => meta,
         Err(check) => return check,

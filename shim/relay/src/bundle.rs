@@ -80,23 +80,32 @@ pub(crate) enum Role {
     Member,
 }
 
-/// The role that a bundle's `config.json` gives. The text is not parsed: inside other strings the quotes would be escaped.
+/// The role that a bundle's `config.json` gives.
 pub(crate) fn role(bundle: &Path) -> Role {
-    const KEY: &[u8] = b"\"io.kubernetes.cri.container-type\"";
-    const MAX_CONFIG: u64 = 16 << 20;
-    let Ok(file) = fs::File::open(bundle.join("config.json")) else { return Role::Alone };
-    let mut config = Vec::new();
-    if file.take(MAX_CONFIG).read_to_end(&mut config).is_err() {
-        return Role::Alone;
-    }
-    let Some(at) = config.windows(KEY.len()).position(|window| window == KEY) else { return Role::Alone };
-    let value = config[at + KEY.len()..].trim_ascii_start();
-    let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
-    match value {
-        value if value.starts_with(b"\"sandbox\"") => Role::Sandbox,
-        value if value.starts_with(b"\"container\"") => Role::Member,
+    match annotation(bundle, "\"io.kubernetes.cri.container-type\"").as_deref() {
+        Some("sandbox") => Role::Sandbox,
+        Some("container") => Role::Member,
         _ => Role::Alone,
     }
+}
+
+/// The Kubernetes namespace of the pod that a bundle belongs to.
+pub(crate) fn kubernetes_namespace(bundle: &Path) -> Option<String> {
+    annotation(bundle, "\"io.kubernetes.cri.sandbox-namespace\"")
+}
+
+/// The value of an annotation, whose name comes in its quotes. The text is not parsed: inside other strings the quotes would
+/// be escaped.
+fn annotation(bundle: &Path, key: &str) -> Option<String> {
+    const MAX_CONFIG: u64 = 16 << 20;
+    let file = fs::File::open(bundle.join("config.json")).ok()?;
+    let mut config = Vec::new();
+    file.take(MAX_CONFIG).read_to_end(&mut config).ok()?;
+    let at = config.windows(key.len()).position(|window| window == key.as_bytes())?;
+    let value = config[at + key.len()..].trim_ascii_start().strip_prefix(b":")?;
+    let value = value.trim_ascii_start().strip_prefix(b"\"")?;
+    let value = &value[..value.iter().position(|byte| *byte == b'"')?];
+    String::from_utf8(value.to_vec()).ok()
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {

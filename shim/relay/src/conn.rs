@@ -186,6 +186,7 @@ mod tests {
     use crate::bundle::Record;
     use crate::flags::Flags;
     use crate::request::task_request;
+    use crate::site::Site;
     use crate::testing::Folder;
     use crate::wire;
     use crate::worker::Workers;
@@ -214,8 +215,10 @@ mod tests {
             let args: Vec<_> = args.iter().chain(flags).map(OsString::from).collect();
             let parsed = Flags::parse(&args);
             let mut workers = Workers::new(&parsed);
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fake-worker");
+            let script = folder.path().join("worker");
+            std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/fake-worker"), &script).unwrap();
             workers.places = if worker { vec![script] } else { Vec::new() };
+            workers.site = Site::at(folder.path().join("config.toml"), "");
             if parsed.ahead {
                 workers.start_ahead("c1", folder.path());
             }
@@ -422,6 +425,43 @@ mod tests {
         assert_eq!((answer.stream(), frame::status_code(answer.payload())), (1, 9));
         drop(bench.client);
         assert!(next(&bench.delegate).is_none());
+    }
+
+    const REQUIRES: &str = "[trust]\nmode = \"require\"\n";
+
+    #[test]
+    fn without_a_worker_a_create_goes_on_unless_a_decision_is_required() {
+        let bench = Bench::new(&[], false);
+        bench.request(1, "Create", &bench.create(), 0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+        bench.folder.write("config.toml", REQUIRES);
+        bench.request(3, "Create", &bench.create(), 0);
+        let answer = next(&bench.client).unwrap();
+        assert_eq!((answer.stream(), frame::status_code(answer.payload())), (3, 9));
+        let text = String::from_utf8_lossy(answer.payload()).into_owned();
+        assert!(text.ends_with("bestfit: bestfit-worker is not installed (trust.mode = \"require\")"), "{text}");
+        bench.folder.write("config.json", r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#);
+        bench.request(5, "Create", &bench.create(), 0);
+        assert_eq!(bench.received(), (3, task_request(2, "Create", &bench.create(), 0)));
+    }
+
+    /// The program is gone when what a dead worker left would have to be put back.
+    #[test]
+    fn a_worker_that_says_nothing_and_is_gone_refuses_where_a_decision_is_required() {
+        for (config, sent) in [("", true), (REQUIRES, false)] {
+            let bench = Bench::new(&[], true);
+            bench.folder.write("config.toml", config);
+            bench.folder.write("answer", "X");
+            bench.request(1, "Create", &bench.create(), 0);
+            wait_for(&bench.folder.path().join("asked"));
+            std::fs::remove_file(bench.folder.path().join("worker")).unwrap();
+            bench.folder.write("go", "");
+            if sent {
+                assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+            } else {
+                assert_eq!(frame::status_code(next(&bench.client).unwrap().payload()), 9);
+            }
+        }
     }
 
     #[test]

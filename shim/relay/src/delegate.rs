@@ -11,12 +11,12 @@ use std::process::{Command, ExitCode, ExitStatus};
 use crate::flags::Flags;
 use crate::log;
 use crate::options::{self, Converted};
+use crate::site::{self, Site};
 use crate::sys;
 use crate::toml::{self, Value};
 
 const DEFAULT: &str = "containerd-shim-runc-v2";
-const CONFIG: &str = "/etc/bestfit/config.toml";
-/// The longest configuration file that is read, and the longest output that is taken from a delegate, in bytes.
+/// The longest output that is taken from a delegate, in bytes.
 const MAX_READ: u64 = 1 << 20;
 /// The longest stdin that is taken from containerd, in bytes (as its own shim takes it).
 pub(crate) const MAX_STDIN: u64 = 10 << 20;
@@ -39,8 +39,7 @@ pub(crate) struct Output {
 impl Delegate {
     /// The configured delegate, or the default one.
     pub(crate) fn find(flags: &Flags) -> io::Result<Self> {
-        let config = std::env::var_os("BESTFIT_CONFIG").filter(|path| !path.is_empty());
-        let name = configured(Path::new(&config.unwrap_or_else(|| CONFIG.into())), &flags.profile());
+        let name = configured(&Site::of(flags));
         let path = locate(&name, &folders(&flags.publish_binary)).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -124,25 +123,14 @@ impl Converted {
     }
 }
 
-/// The last `delegate` in the configuration file, in `conf.d/*.toml` beside it, and in the profile's file.
-fn configured(config: &Path, profile: &str) -> String {
-    let folder = config.parent().unwrap_or(Path::new("/"));
-    let mut drop_ins: Vec<_> = fs::read_dir(folder.join("conf.d"))
-        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
-        .unwrap_or_default();
-    drop_ins.retain(|path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml"));
-    drop_ins.sort();
-    drop_ins.insert(0, config.to_owned());
-    if !profile.is_empty() {
-        drop_ins.push(folder.join("profiles").join(format!("{profile}.toml")));
-    }
-    let mut names = drop_ins.iter().filter_map(|path| delegate_in(path));
-    names.next_back().unwrap_or_else(|| DEFAULT.to_owned())
+/// The last `delegate` in the configuration's files, the profile's among them.
+fn configured(site: &Site) -> String {
+    let files = site.files().unwrap_or_else(|_| vec![site.file.clone()]).into_iter().chain(site.profile_file());
+    files.filter_map(|file| delegate_in(&file)).next_back().unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 fn delegate_in(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(MAX_READ).read_to_string(&mut text).ok()?;
+    let text = site::text(path).ok()??;
     toml::flat(&text).into_iter().find_map(|(key, value)| match value {
         // A name or an absolute path, as `bestfit config check` wants it.
         Value::Text(name)
@@ -188,7 +176,7 @@ mod tests {
     fn the_last_file_that_names_a_delegate_counts() {
         let folder = Folder::new();
         let config = folder.path().join("config.toml");
-        assert_eq!(configured(&config, ""), DEFAULT);
+        assert_eq!(configured(&Site::at(&config, "")), DEFAULT);
         for (file, text, profile, expected) in [
             ("config.toml", "mode = \"off\"\ndelegate = \"a\"\n", "", "a"),
             ("conf.d/10.toml", "delegate = \"b\"\n", "", "b"),
@@ -200,7 +188,7 @@ mod tests {
             ("profiles/p.toml", "\u{0}", "p", "/usr/bin/c"),
         ] {
             folder.write(file, text);
-            assert_eq!(configured(&config, profile), expected, "{file} {text}");
+            assert_eq!(configured(&Site::at(&config, profile)), expected, "{file} {text}");
         }
     }
 

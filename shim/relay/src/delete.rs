@@ -46,7 +46,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 
 /// Ends a container in its delegate, and a delegate that has no other and no relay any more; then removes the sockets
 /// that nobody listens at. A relay or delegate that is just ending does so within a moment.
-fn end(record: &Record, id: &str) {
+pub(crate) fn end(record: &Record, id: &str) {
     let limit = Instant::now() + LIMIT;
     // It is tried again: a create that was under way goes on after the first Kill found nothing.
     while let Ok(stream) = sys::connect_now(&record.delegate) {

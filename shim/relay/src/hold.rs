@@ -20,7 +20,7 @@ use crate::{log, sys};
 
 /// Stack of the thread that waits, in bytes.
 const STACK: usize = 128 << 10;
-/// Creates that wait at the same time; more go on at once.
+/// Creates that wait at the same time; more go on at once, or are refused where a decision is required.
 const MAX_HOLDS: usize = 64;
 /// How long a worker may be silent where the request has no deadline: `pull_deadline = "wait"` waits up to an hour.
 const SILENT: Duration = Duration::from_secs(3660);
@@ -121,8 +121,12 @@ pub(crate) fn begin(conn: &Arc<Conn>, frame: Frame) -> io::Result<Frame> {
         log::warn(&format!("the bundle {} does not say where the delegate listens: {error}", create.bundle));
     }
     match prepare(conn, &request, &create) {
-        None => conn.send(frame, |_| true),
-        Some((hold, deadline, limit, worker)) => {
+        Next::Goes => conn.send(frame, |_| true),
+        Next::Refused(why) => {
+            conn.answer(frame::failure(frame.stream(), FAILED_PRECONDITION, &why))?;
+            Ok(frame)
+        }
+        Next::Waits { hold, deadline, limit, worker } => {
             let job = Job { conn: Arc::clone(conn), hold, frame, deadline, limit, worker };
             wait_aside(job);
             Ok(Frame::default())
@@ -149,13 +153,36 @@ fn convert(conn: &Conn, frame: Frame) -> Frame {
     }
 }
 
+/// What happens to a Create next.
+enum Next {
+    Goes,
+    /// With the reason.
+    Refused(String),
+    Waits {
+        hold: Arc<Hold>,
+        deadline: Option<Instant>,
+        limit: Instant,
+        worker: Worker,
+    },
+}
+
+impl Next {
+    /// What follows where there is no worker.
+    fn without_worker(conn: &Conn, create: &Create, why: &str) -> Self {
+        match conn.relay.workers.undecided(create.bundle, why) {
+            Answer::Deny(why) => Self::Refused(why),
+            Answer::Leave | Answer::Mounts(_) => Self::Goes,
+        }
+    }
+}
+
 /// Finds the worker for a Create that bestfit has business with.
-fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>, Option<Instant>, Instant, Worker)> {
+fn prepare(conn: &Conn, request: &Request, create: &Create) -> Next {
     let relay = &conn.relay;
     // One that restores a checkpoint is the worker's, too: it leaves it, or refuses it where trust is required.
     if bundle::role(Path::new(create.bundle)) == Role::Sandbox {
         relay.workers.dismiss(create.id);
-        return None;
+        return Next::Goes;
     }
     let now = Instant::now();
     let deadline = (request.timeout > 0).then(|| now + Duration::from_nanos(request.timeout));
@@ -166,14 +193,18 @@ fn prepare(conn: &Conn, request: &Request, create: &Create) -> Option<(Arc<Hold>
     };
     let Some(hold) = relay.holds.add(create.id, conn.number) else {
         relay.workers.dismiss(create.id);
-        return None;
+        return Next::without_worker(conn, create, &format!("{MAX_HOLDS} creates wait already"));
     };
-    let Some(worker) = relay.workers.take(create) else {
-        relay.holds.remove(&hold);
-        return None;
-    };
-    hold.watch(&worker);
-    Some((hold, deadline, limit, worker))
+    match relay.workers.take(create) {
+        Ok(worker) => {
+            hold.watch(&worker);
+            Next::Waits { hold, deadline, limit, worker }
+        }
+        Err(why) => {
+            relay.holds.remove(&hold);
+            Next::without_worker(conn, create, &why)
+        }
+    }
 }
 
 /// Runs a job in a thread, or here where there can be no thread.
@@ -199,7 +230,7 @@ fn finish(job: Job) {
         Err(_) => None,
     };
     let answer = answer.unwrap_or_else(|| {
-        log::warn("bestfit-worker gave no answer: the image stays as containerd chose it");
+        log::warn("bestfit-worker gave no answer");
         worker.stop();
         recovered(&conn, &frame)
     });

@@ -12,17 +12,9 @@ static FIFO: Mutex<Option<File>> = Mutex::new(None);
 /// The longest message, in bytes: a line must fit what a pipe takes in one piece.
 const MAX_MESSAGE: usize = 2048;
 
-pub(crate) fn info(message: &str) {
-    line("info", message);
-}
-
 pub(crate) fn warn(message: &str) {
-    line("warning", message);
-}
-
-fn line(level: &str, message: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let text = format!("time=\"{}\" level={level} msg={} runtime=bestfit\n", rfc3339(now), quoted(message));
+    let text = format!("time=\"{}\" level=warning msg={} runtime=bestfit\n", rfc3339(now), quoted(message));
     let mut fifo = FIFO.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if fifo.is_none() {
         let options = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open("log");

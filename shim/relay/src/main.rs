@@ -6,8 +6,9 @@
 //!
 //! - formats: [`wire`] (protobuf), [`frame`] (ttrpc), [`request`] (Create), [`reply`] (answers of `start`), [`toml`],
 //!   [`flags`]
-//! - choices: [`options`] (runtime options), [`delegate`] (which shim runs the container), [`bridge`] (task service 2 or 3)
-//! - files and sockets: [`bundle`], [`socket`], [`log`]; system calls: [`sys`]
+//! - choices: [`options`] (runtime options), [`delegate`] (which shim runs the container), [`bridge`] (task service 2 or 3),
+//!   [`require`] (whether a container is refused about which no worker can decide)
+//! - files and sockets: [`bundle`], [`site`], [`socket`], [`log`]; system calls: [`sys`]
 //!
 //! Rules: standard library and libc only, no asynchronous runtime, nothing is decoded that need not be changed.
 
@@ -24,7 +25,9 @@ mod log;
 mod options;
 mod reply;
 mod request;
+mod require;
 mod serve;
+mod site;
 mod socket;
 mod start;
 mod sys;

@@ -10,7 +10,8 @@ use crate::delegate::{self, Delegate, Output};
 use crate::flags::Flags;
 use crate::leave::Left;
 use crate::reply::{Form, Reply};
-use crate::{bridge, log, options, reply, socket, wire};
+use crate::worker::{self, Workers};
+use crate::{bridge, delete, log, options, reply, socket, wire};
 
 /// Why there is no answer: the exit code and the text, both the delegate's where it failed.
 struct Failure {
@@ -64,23 +65,34 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
     };
     let output = call(flags, &delegate, &told)?;
     let Some(reply) = Reply::parse(output.stdout.clone()) else {
-        log::warn("the delegate's answer to start is not understood; it goes on as it is, without a relay");
-        return Ok(output.stdout);
+        return unrelayed(flags, &bundle, "the delegate's answer to start is not understood", output.stdout);
     };
     let Some(path) = reply.socket_path().map(PathBuf::from) else {
-        log::warn(&format!(
-            "{} by {} cannot be relayed; containerd talks to the delegate",
-            reply.address, reply.protocol
-        ));
-        return Ok(output.stdout);
+        let why = format!("{} by {} cannot be relayed", reply.address, reply.protocol);
+        return unrelayed(flags, &bundle, &why, output.stdout);
     };
     let answer = Answer::choose(&reply, &told, flags);
-    match relayed(|| left.unwrap_or_else(|| leave(false)), &bundle, &path, reply.version, &answer) {
+    let relay = socket::relay_path(&path);
+    let record = Record { delegate: path, version: reply.version, relay };
+    match relayed(|| left.unwrap_or_else(|| leave(false)), &bundle, &record, &answer) {
         Ok(address) => Ok(answer.with(&reply, &address)),
         Err(error) => {
-            log::warn(&format!("there is no relay, containerd talks to the delegate: {error}"));
-            Ok(answer.with(&reply, &reply.address))
+            let unrelayed = unrelayed(flags, &bundle, &error.to_string(), answer.with(&reply, &reply.address));
+            if unrelayed.is_err() {
+                delete::end(&record, &flags.id);
+            }
+            unrelayed
         }
+    }
+}
+
+/// Without a relay, containerd talks to the delegate, and nothing in the pod is decided about: where the site asks for that,
+/// the start fails, also that of a pause container.
+fn unrelayed(flags: &Flags, bundle: &Path, why: &str, answer: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let why = format!("there is no relay: {why}");
+    match Workers::new(flags).undecided(&bundle.to_string_lossy(), &why) {
+        worker::Answer::Deny(why) => Err(Failure { code: 1, text: why.into_bytes() }),
+        worker::Answer::Leave | worker::Answer::Mounts(_) => Ok(answer),
     }
 }
 
@@ -155,14 +167,11 @@ impl Answer {
 fn relayed(
     left: impl FnOnce() -> io::Result<Left>,
     bundle: &Path,
-    delegate_path: &Path,
-    version: u32,
+    record: &Record,
     answer: &Answer,
 ) -> io::Result<String> {
-    let relay = socket::relay_path(delegate_path);
-    let address = format!("unix://{}", relay.display());
-    let record = Record { delegate: delegate_path.to_owned(), version, relay };
-    left()?.listen(&record, answer.bridges)?;
+    let address = format!("unix://{}", record.relay.display());
+    left()?.listen(record, answer.bridges)?;
     let written =
         record.write(bundle).and_then(|()| bundle::replace_address(bundle, &address, answer.form == Form::Plain));
     if let Err(error) = written {

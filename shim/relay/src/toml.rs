@@ -2,7 +2,9 @@
 //! booleans as values (https://toml.io/en/v1.0.0). Everything else is stepped over, never an error: whether a file is
 //! right is for `bestfit config check` and the worker to say.
 
-/// A value of a flat key.
+pub(crate) mod tables;
+
+/// A value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Text(String),

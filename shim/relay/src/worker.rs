@@ -20,15 +20,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conn::lock;
 use crate::flags::Flags;
-use crate::{log, request, sys};
+use crate::site::Site;
+use crate::{log, request, require, sys};
 
 const NAME: &str = "bestfit-worker";
+/// What a refusal names as its reason, as the worker's do.
+const REQUIRE: &str = "trust.mode = \"require\"";
 /// Stack of the thread that ends a worker, in bytes.
 const STACK: usize = 64 << 10;
 /// Where the worker is installed if not beside this program.
@@ -68,8 +70,8 @@ pub(crate) struct Workers {
     namespace: String,
     /// containerd's gRPC address.
     address: String,
-    profile: String,
-    missed: AtomicBool,
+    /// Where the site's configuration lies, and the profile that the worker is told.
+    pub(crate) site: Site,
     /// The worker that already looks at the container of this id.
     ahead: Mutex<Option<(String, Worker)>>,
 }
@@ -84,22 +86,32 @@ impl Workers {
             places,
             namespace: flags.namespace.clone(),
             address: flags.address.clone(),
-            profile: flags.profile(),
-            missed: AtomicBool::new(false),
+            site: Site::of(flags),
             ahead: Mutex::new(None),
         }
     }
 
     /// Starts the worker for a Create that is still to come. It changes nothing before it has the request.
     pub(crate) fn start_ahead(&self, id: &str, bundle: &Path) {
-        if let Some(worker) = bundle.to_str().and_then(|bundle| self.start(id, bundle)) {
+        if let Some(Ok(worker)) = bundle.to_str().map(|bundle| self.start("create", id, bundle)) {
             *lock(&self.ahead) = Some((id.to_owned(), worker));
         }
     }
 
-    /// The worker for a Create: the one that was started ahead, or a new one.
-    pub(crate) fn take(&self, create: &request::Create) -> Option<Worker> {
-        self.take_ahead(create.id).or_else(|| self.start(create.id, create.bundle))
+    /// The worker for a Create: the one that was started ahead, or a new one; else why there is none.
+    pub(crate) fn take(&self, create: &request::Create) -> Result<Worker, String> {
+        self.take_ahead(create.id).map_or_else(|| self.start("create", create.id, create.bundle), Ok)
+    }
+
+    /// What becomes of a container about which no worker can decide: it stays as containerd made it, unless the site asks that
+    /// it is refused then.
+    pub(crate) fn undecided(&self, bundle: &str, why: &str) -> Answer {
+        if require::is_asked(&self.site, &self.namespace, Path::new(bundle)) {
+            log::warn(&format!("{why}: the container is refused, as {REQUIRE} is asked for"));
+            return Answer::Deny(format!("bestfit: {why} ({REQUIRE})"));
+        }
+        log::warn(&format!("{why}: the image stays as containerd chose it"));
+        Answer::Leave
     }
 
     /// Ends a worker that was started for a Create with which bestfit has no business, or that does not come; any where the
@@ -119,8 +131,10 @@ impl Workers {
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
     /// it.
     pub(crate) fn recover(&self, id: &str, bundle: &str, within: Duration) -> Answer {
-        let Some(program) = self.find() else { return Answer::Leave };
-        let Ok(mut worker) = self.spawn("recover", program, id, bundle) else { return Answer::Leave };
+        let mut worker = match self.start("recover", id, bundle) {
+            Ok(worker) => worker,
+            Err(why) => return self.undecided(bundle, &why),
+        };
         let answer = worker.ask(&[], None, Instant::now() + within);
         worker.stop();
         answer.unwrap_or_else(|| {
@@ -128,29 +142,18 @@ impl Workers {
         })
     }
 
-    /// The installed worker; looked up for each Create, as it may be installed or removed at any time.
-    fn find(&self) -> Option<&Path> {
-        let installed = |path: &&Path| fs::metadata(path).is_ok_and(|meta| meta.is_file());
-        let found = self.places.iter().map(PathBuf::as_path).find(installed);
-        if found.is_none() && !self.missed.swap(true, Ordering::Relaxed) {
-            log::info("bestfit-worker is not installed: images stay as containerd chose them");
-        }
-        found
-    }
-
-    fn start(&self, id: &str, bundle: &str) -> Option<Worker> {
-        let program = self.find()?;
-        let warn = |error| {
-            log::warn(&format!("{}: {error}: the image stays as containerd chose it", program.display()));
-        };
-        self.spawn("create", program, id, bundle).map_err(warn).ok()
+    /// Starts the installed worker; looked up for each Create, as it may be installed or removed at any time.
+    fn start(&self, what: &str, id: &str, bundle: &str) -> Result<Worker, String> {
+        let installed = |path: &&PathBuf| fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        let program = self.places.iter().find(installed).ok_or_else(|| format!("{NAME} is not installed"))?;
+        self.spawn(what, program, id, bundle).map_err(|error| format!("{}: {error}", program.display()))
     }
 
     fn spawn(&self, what: &str, program: &Path, id: &str, bundle: &str) -> io::Result<Worker> {
         let (socket, other) = UnixStream::pair()?;
         let mut command = Command::new(program);
         command.args([what, "--namespace", &self.namespace, "--address", &self.address]);
-        command.args(["--id", id, "--bundle", bundle, "--runtime", &self.profile]);
+        command.args(["--id", id, "--bundle", bundle, "--runtime", &self.site.profile]);
         command.stdin(OwnedFd::from(other.try_clone()?)).stdout(OwnedFd::from(other)).stderr(Stdio::null());
         command.current_dir("/");
         sys::own_session(&mut command);

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::bundle::Bundle;
 use crate::containerd::Containerd;
 use crate::decision::Decided;
-use crate::ending::{End, broken};
+use crate::ending::{End, broken, unreadable};
 use crate::facts::HostFacts;
 use crate::log::{self, Priority};
 use crate::rebase;
@@ -55,11 +55,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     };
     let bundle = match Bundle::read(&call.bundle) {
         Ok(bundle) => bundle,
-        Err(error) => {
-            relay.answer(&Reply::Leave).await;
-            story.failed(error.to_string());
-            return story.write(&config.log, Priority::Warning);
-        }
+        Err(error) => return unreadable(call, relay, story, &config, &error.to_string()).await,
     };
     let mode = config.mode_for(&call.namespace, bundle.annotation(KUBERNETES_NAMESPACE));
     story.mode(mode);

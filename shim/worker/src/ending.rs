@@ -33,6 +33,20 @@ pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, err
     story.write(&Config::default().log, Priority::Warning);
 }
 
+/// The bundle cannot be read: of its namespaces only containerd's is known.
+pub(crate) async fn unreadable(call: &Call, relay: &mut Relay, mut story: Story, config: &Config, why: &str) {
+    let mode = config.mode_for(&call.namespace, None);
+    story.mode(mode);
+    if mode == Mode::Select && config.selection.policy.trust.mode == TrustMode::Require {
+        relay.answer(&Reply::Deny(format!("bestfit: {why} ({REQUIRE})"))).await;
+        story.deny(why.to_owned());
+    } else {
+        relay.answer(&Reply::Leave).await;
+        story.failed(why.to_owned());
+    }
+    story.write(&config.log, Priority::Warning);
+}
+
 /// The configuration, as far as it is sound, and whether a container that nobody decided about is refused.
 pub(crate) fn strictness(call: &Call, loaded: Result<Loaded, ConfigErrors>) -> (Config, bool) {
     let bundle = Bundle::read(&call.bundle);

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         killed::SCENARIOS,
         confined::SCENARIOS,
         cri::SCENARIOS,
-        trust::EVERYWHERE,
+        &trust::everywhere(),
     ]
     .concat();
     let once = trust::once();

@@ -1,7 +1,7 @@
 //! Trust end to end: every row of the attack table of the reference (trust.md, "Attacks to hold off") and every way to sign, with
 //! what the real cosign and notation wrote, through the real shim.
 //!
-//! [`EVERYWHERE`] runs on every line of containerd: what depends on how it starts shims, shows errors or names runtimes. The
+//! [`everywhere`] runs on every line of containerd: what depends on how it starts shims, shows errors or names runtimes. The
 //! rest runs on the newest line only: verifying happens in the decider, which never sees containerd.
 
 mod forged;
@@ -12,6 +12,7 @@ mod signers;
 mod site;
 mod stored;
 mod strangers;
+mod undecided;
 
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ use serde_json::{Value, json};
 use crate::prepared::{Prepared, build, last_record, run};
 
 /// What runs on every line.
-pub(crate) const EVERYWHERE: &[Scenario] = policy::EVERYWHERE;
+pub(crate) fn everywhere() -> Vec<Scenario> {
+    [policy::EVERYWHERE, undecided::EVERYWHERE].concat()
+}
 
 /// What runs once.
 pub(crate) fn once() -> Vec<Scenario> {
@@ -41,6 +44,7 @@ pub(crate) fn once() -> Vec<Scenario> {
         stored::SCENARIOS,
         policy::SCENARIOS,
         site::SCENARIOS,
+        undecided::SCENARIOS,
     ]
     .concat()
 }

@@ -9,7 +9,7 @@ use crate::failure::EXIT_CODES;
 
 /// Ask what fits this host, and why.
 #[derive(Debug, Parser)]
-#[command(name = "bestfit", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "bestfit", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), disable_help_subcommand = true)]
 pub(crate) struct Bestfit {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -52,8 +52,8 @@ pub(crate) enum Command {
         /// Which shell.
         shell: Shell,
     },
-    /// Write the man pages into a directory.
-    #[command(hide = true)]
+    /// Write the man pages into a directory, one per command.
+    #[command(after_help = "Examples:\n  bestfit man /usr/local/share/man/man1")]
     Man {
         /// An existing directory.
         directory: PathBuf,
@@ -192,6 +192,7 @@ pub(crate) struct Verify {
 pub(crate) enum Policy {
     /// Say what another configuration would decide about images on this host, and what the one in force decides: exit code 0
     /// if nothing changes, 1 if something does.
+    #[command(after_help = POLICY_EXAMPLES)]
     Test(PolicyTest),
 }
 
@@ -239,20 +240,26 @@ pub(crate) struct Doctor {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Read all files and report every mistake at once.
+    #[command(after_help = CONFIG_CHECK_EXAMPLES)]
     Check(ConfigPlace),
     /// Print the values in force, and where each comes from.
+    #[command(after_help = CONFIG_SHOW_EXAMPLES)]
     Show(ConfigPlace),
     /// Print docs/configuration.md.
+    #[command(after_help = "Examples:\n  bestfit config reference > configuration.md")]
     Reference,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schema {
     /// Report everything that is wrong with schema files at once: exit code 65 where one would be refused.
+    #[command(after_help = SCHEMA_LINT_EXAMPLES)]
     Lint(SchemaLint),
     /// Print the groups and keys that are known here, the site's schemas included.
+    #[command(after_help = SCHEMA_SHOW_EXAMPLES)]
     Show(SchemaShow),
     /// Print a page of docs/keys: the index, or the page of a group.
+    #[command(after_help = "Examples:\n  bestfit schema reference host > host.md")]
     Reference(SchemaReference),
 }
 
@@ -296,6 +303,12 @@ pub(crate) struct ConfigPlace {
     pub(crate) json: bool,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  bestfit host                          what this machine is
+  bestfit explain ghcr.io/owner/app:v1  which entry fits it best, and why the others do not
+  bestfit ps                            what was chosen for the containers of this node";
+
 const HOST_EXAMPLES: &str = "\
 Examples:
   bestfit host                        what is known about this host, and from where
@@ -309,7 +322,8 @@ Examples:
   bestfit explain ghcr.io/owner/app:v1
   bestfit explain oci:./layout:v1 --facts node7.json
   bestfit explain ghcr.io/owner/app:v1 --json > record.json
-  bestfit explain --record record.json    the same decision again?";
+  bestfit explain --record record.json    the same decision again?
+  grep CONTAINER /var/log/bestfit/decisions.jsonl | tail -n 1 | bestfit explain --record -";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -340,6 +354,15 @@ Examples:
 const SCHEMA_EXAMPLES: &str = "\
 Examples:
   bestfit schema lint my-field.json
+  bestfit schema show host/kernel.version";
+
+const SCHEMA_LINT_EXAMPLES: &str = "\
+Examples:
+  bestfit schema lint my-field.json
+  bestfit schema lint /etc/bestfit/schemas.d/*.json --json";
+
+const SCHEMA_SHOW_EXAMPLES: &str = "\
+Examples:
   bestfit schema show                       all keys
   bestfit schema show host/kernel.version   one key in full
   bestfit schema show nfd --json";
@@ -347,6 +370,14 @@ Examples:
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   bestfit config check
-  bestfit config check --file ./config.toml --profile signed
+  bestfit config show";
+
+const CONFIG_CHECK_EXAMPLES: &str = "\
+Examples:
+  bestfit config check
+  bestfit config check --file ./config.toml --profile signed";
+
+const CONFIG_SHOW_EXAMPLES: &str = "\
+Examples:
   bestfit config show
-  bestfit config reference > docs/configuration.md";
+  bestfit config show --profile signed --json";

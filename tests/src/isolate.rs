@@ -2,7 +2,7 @@
 //! every port is free, and the end of the run ends everything that it started.
 //!
 //! The program starts itself twice more: as process 1 of the new namespaces, which reaps what is orphaned, and below it
-//! as the program proper. `/run` is a new tmpfs; /sys is left as it is, for the cgroups.
+//! as the program proper. `/run` and `/var/log` are a new tmpfs each; /sys is left as it is, for the cgroups.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -62,6 +62,7 @@ fn place() -> Result<PathBuf, String> {
 fn init() -> ExitCode {
     for (program, args) in [
         ("mount", ["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"].as_slice()),
+        ("mount", ["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/var/log"].as_slice()),
         ("ip", ["link", "set", "lo", "up"].as_slice()),
     ] {
         let done = Command::new(program).args(args).status();

@@ -26,9 +26,13 @@ fn a_wrong_command_line_ends_with_64() {
 #[test]
 fn help_has_examples() {
     let sandbox = Sandbox::new();
-    for command in ["host", "explain", "check", "ps", "config", "completions"] {
-        let run = sandbox.bestfit(&[command, "--help"]);
-        assert!(run.prints().contains("Examples:\n  bestfit "), "{command}");
+    let page = sandbox.bestfit(&["help-markdown"]);
+    let commands: Vec<&str> = page.prints().lines().filter_map(|line| line.strip_prefix("## `bestfit")).collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for command in commands {
+        let mut arguments: Vec<&str> = command.trim_end_matches('`').split_whitespace().collect();
+        arguments.push("--help");
+        assert!(sandbox.bestfit(&arguments).prints().contains("Examples:\n  bestfit "), "{arguments:?}");
     }
     assert_eq!(sandbox.bestfit(&["--version"]).prints(), concat!("bestfit ", env!("CARGO_PKG_VERSION"), "\n"));
 }

@@ -384,7 +384,10 @@ fn sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let why = cause.to_string();
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
         next = cause.source();
     }
     text

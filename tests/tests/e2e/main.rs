@@ -6,7 +6,7 @@
 //! What is promised, and where it is held:
 //!
 //! - [`plain`]: a container through bestfit is as through the stock shim: statuses, stdin, terminals, exec, signals, pause,
-//!   metrics, update
+//!   metrics; its delegate may be of another line
 //! - [`forwarded`]: without a swap, the forwarded Create is containerd's, byte for byte
 //! - [`swap`]: the best entry runs, cold and warm, from every kind of registry, with its entrypoint, env and directory unless
 //!   the user set others; what would change user, volumes, stop signal or the runtime's variables is refused; nothing fits,
@@ -14,15 +14,15 @@
 //! - [`untouched`], [`checkpoint`]: off, observe, a platform or platform manifest that was asked for, moved and shared tags,
 //!   the native snapshotter, a container that ran before, a broken configuration, a restore; checkpoints are taken as ever
 //! - [`trouble`]: registries that are down or silent, and bad input: artifacts that are no JSON, of the wrong shape, too deep,
-//!   too long, about another entry; an index with too many entries; no containerd, no place to write. What needs no
-//!   containerd is held by the command's own tests (`cli/tests/command/bad_input.rs`) and the registry's
-//!   (`registry/tests/hostile.rs`)
+//!   too long, about another entry; an index with too many entries; a name that is no reference; no containerd, no place
+//!   to write. What needs no containerd is held by the command's own tests (`cli/tests/command/bad_input.rs`) and the
+//!   registry's (`registry/tests/hostile.rs`)
 //! - [`asked`]: the commands on the node: a record is replayed, `explain` and `check` say what the shim does, `ps`
 //! - [`between`], [`killed`]: containerd, relay, delegate, worker, decider and client killed at any point leave nothing behind;
 //!   `between` at the one point where the container has no snapshot
 //! - [`confined`]: hostile code in the decider's place: what it tries is refused, what it says is not believed; `bestfit doctor`
 //! - [`mod@cri`]: pods by crictl in both ways to configure the handler: one relay per pod, pause containers untouched, exec, logs,
-//!   stats, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
+//!   stats, an update read back, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
 mod asked;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use bestfit_tests::command::{Output, eventually};
 use bestfit_tests::ctr::{OURS, STOCK};
 use bestfit_tests::image::{Image, Index};
+use bestfit_tests::node::Settings;
+use bestfit_tests::peers;
 use bestfit_tests::registry::Kind;
-use bestfit_tests::scenario::{Scenario, World};
+use bestfit_tests::scenario::{Scenario, World, skip};
 use serde_json::json;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -17,7 +19,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "run -t gives a terminal", run: terminal },
     Scenario { name: "run -d, exec, exec -t, kill, wait, rm", run: detached },
     Scenario { name: "pause and resume", run: pause_and_resume },
-    Scenario { name: "metrics and update, read back", run: metrics_and_update },
+    Scenario { name: "metrics, and a limit read back", run: metrics },
+    Scenario { name: "a delegate of another line: versions are bridged", run: other_delegates },
 ];
 
 /// Pushes an index of two builds without artifacts and pulls it.
@@ -117,7 +120,7 @@ fn pause_and_resume(world: &mut World) {
     ctr.remove("one");
 }
 
-fn metrics_and_update(world: &mut World) {
+fn metrics(world: &mut World) {
     let image = plain_image(world);
     let ctr = world.node.ctr();
     ctr.start(OURS, &["--memory-limit", "67108864"], &image, "one", &["/probe", "hold"]).ok();
@@ -127,6 +130,26 @@ fn metrics_and_update(world: &mut World) {
     let limit = || metrics_text(world).contains("67108864");
     assert!(limit(), "the limit is not in the metrics: {}", metrics_text(world));
     ctr.remove("one");
+}
+
+/// The shims of other lines speak another version of the task service, or answer `start` in another form.
+fn other_delegates(world: &mut World) {
+    let image = plain_image(world);
+    let others = peers::lines().into_iter().filter(|line| *line != world.node.line);
+    let shims: Vec<_> = others.filter_map(|line| line.program("containerd-shim-runc-v2")).collect();
+    if shims.is_empty() {
+        skip("no other line is here");
+    }
+    for shim in shims {
+        let delegate = shim.canonicalize().expect("checked by program()").display().to_string();
+        world.node.configure(&Settings { delegate: Some(delegate.clone()), ..Settings::default() });
+        let ctr = world.node.ctr();
+        ctr.start(OURS, &[], &image, "one", &["/probe", "hold"]).ok();
+        assert_eq!(ctr.status("one").as_deref(), Some("RUNNING"), "{delegate}");
+        let exec = ctr.call(&["tasks", "exec", "--exec-id", "e", "one", "/probe", "exit", "9"]);
+        assert_eq!(exec.code, Some(9), "{delegate}: {exec}");
+        ctr.remove("one");
+    }
 }
 
 fn metrics_text(world: &World) -> String {

@@ -1,7 +1,7 @@
 //! Registries that are down or silent, artifacts that cannot be read: the default runs, and nobody waits twice.
 
 use bestfit_tests::artifact::{self, fits};
-use bestfit_tests::ctr::TOLD;
+use bestfit_tests::ctr::{OURS, TOLD};
 use bestfit_tests::image::{Descriptor, Image, Index, digest};
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::{Kind, Registry};
@@ -18,6 +18,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "an artifact that is a gigabyte never wins", run: gigabyte },
     Scenario { name: "an artifact about another entry never wins", run: about_another },
     Scenario { name: "an index of 1,000 entries: untouched", run: many_entries },
+    Scenario { name: "an image whose name is no reference: untouched", run: no_reference },
     Scenario { name: "no containerd for the worker, no place to write: untouched", run: without_rights },
     Scenario { name: "a malformed artifact of one entry does not stop another", run: malformed_beside_good },
 ];
@@ -137,6 +138,23 @@ fn many_entries(world: &mut World) {
     assert_eq!(build(&out), "plain");
     let record = last_record(world, "default", None);
     assert!(record.to_string().contains("1002 entries, more than the 64"), "{record:#}");
+}
+
+/// containerd takes any name.
+fn no_reference(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let name = "No reference: at all";
+    let ctr = world.node.ctr();
+    let plain = ctr.call(&["images", "tag", &image.reference, name]);
+    if !plain.is_ok() {
+        ctr.call(&["images", "tag", "--skip-reference-check", &image.reference, name]).ok();
+    }
+    let out = ctr.run(OURS, &[], name, "one", &[]).ok();
+    assert_eq!(build(&out), "plain");
+    let record = last_record(world, "default", None);
+    assert_eq!(record["reference"], json!(name), "{record:#}");
+    assert!(record["error"].as_str().is_some_and(|why| why.contains("is no image reference")), "{record:#}");
+    ctr.call(&["images", "rm", "--sync", name]).ok();
 }
 
 /// The worker is told of a containerd that is not there; then it may not write down what it is about to do.

@@ -1,9 +1,13 @@
 //! Where there is any doubt, the container is left as containerd made it.
 
+use std::time::Duration;
+
 use bestfit_tests::artifact::fits;
+use bestfit_tests::command::eventually;
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::image::Image;
 use bestfit_tests::node::Settings;
+use bestfit_tests::record;
 use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World};
 use serde_json::json;
@@ -161,10 +165,24 @@ fn broken_configuration(world: &mut World) {
     for text in ["mode = ", "mode = \"sometimes\"\n", "surprise = 1\n", "\u{0}\u{1}"] {
         world.node.write_bestfit(text);
         assert_eq!(build(&run(world, &image, &[], &[])), "plain", "{text:?}");
+        said_broken(world);
     }
     // One that cannot be read: a file would be, by root.
     std::fs::remove_file(world.node.bestfit_config()).expect("bestfit's configuration");
     std::fs::create_dir(world.node.bestfit_config()).expect("a directory in its place");
     assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    said_broken(world);
     std::fs::remove_dir(world.node.bestfit_config()).expect("the directory");
+}
+
+/// The default log says which file is broken; nobody knows the configured one. Takes the log away.
+#[track_caller]
+fn said_broken(world: &World) {
+    let log = std::path::Path::new("/var/log/bestfit/decisions.jsonl");
+    let last = eventually("a record in the default log", Duration::from_secs(10), || record::read(log).pop());
+    let why = last["error"].as_str().unwrap_or_default();
+    let file = world.node.bestfit_config().display().to_string();
+    assert!(why.starts_with("the configuration is broken, nothing is swapped: ") && why.contains(&file), "{last:#}");
+    assert_eq!(record::applied(&last), "default", "{last:#}");
+    std::fs::remove_file(log).expect("the default log");
 }

@@ -2,7 +2,7 @@
 //! exactly between two of its calls, with the first one done.
 
 use std::convert::Infallible;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,12 +33,14 @@ pub struct Gate {
     _alive: oneshot::Sender<Infallible>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The end of a path, and of the request: what the call is about.
     method: &'static str,
     about: &'static str,
     open: AtomicBool,
+    /// Whoever stands before it gets the answer after all.
+    late: AtomicBool,
     reached: AtomicBool,
 }
 
@@ -47,7 +49,7 @@ impl Gate {
     pub fn before(node: &Node, method: &'static str, about: &'static str) -> Self {
         let socket = node.dir.join("gate.sock");
         std::fs::remove_file(&socket).ok();
-        let state = Arc::new(State { method, about, open: AtomicBool::new(false), reached: AtomicBool::new(false) });
+        let state = Arc::new(State { method, about, ..State::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = runtime.block_on(async { UnixListener::bind(&socket).expect("the gate's socket") });
         let (_alive, over) = oneshot::channel();
@@ -70,6 +72,11 @@ impl Gate {
     /// Lets everything that comes from now on pass.
     pub fn open(&self) {
         self.state.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives the answer that was kept back.
+    pub fn answer(&self) {
+        self.state.late.store(true, Ordering::SeqCst);
     }
 }
 
@@ -105,7 +112,9 @@ async fn pass(
     let answer = GrpcService::call(&mut containerd, Request::from_parts(head, Body::new(Full::from(body)))).await?;
     if shut {
         state.reached.store(true, Ordering::SeqCst);
-        let _: Infallible = pending().await;
+        while !state.late.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
     Ok(answer)
 }

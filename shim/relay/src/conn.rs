@@ -146,7 +146,7 @@ impl Conn {
     fn to_containerd(&self) -> io::Result<()> {
         let mut frame = Frame::default();
         while frame.read(&self.upstream)? {
-            let ends = frame.kind() == frame::RESPONSE;
+            let ends = frame.ends_stream();
             if let Some(stream) = self.client_id(frame.stream(), ends) {
                 let _writing = lock(&self.to_client);
                 (&self.client).write_all(frame.as_stream(stream))?;
@@ -160,7 +160,7 @@ impl Conn {
         streams.pairs.iter().rev().find(|(from, _)| *from == client).map(|(_, to)| *to)
     }
 
-    /// containerd's id for one of the delegate's; a response is the last frame of its stream.
+    /// containerd's id for one of the delegate's; the last frame of its stream ends it.
     fn client_id(&self, upstream: u32, ends: bool) -> Option<u32> {
         let mut streams = lock(&self.streams);
         let at = streams.pairs.iter().position(|(_, to)| *to == upstream)?;
@@ -301,6 +301,31 @@ mod tests {
             send(&bench.delegate, 77, kind, b"x");
             let frame = next(&bench.client).unwrap();
             assert_eq!((frame.stream(), frame.kind()), (back, kind));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_well_is_forgotten() {
+        let bench = Bench::new(&[], false);
+        for (client, upstream) in [(1, 1), (3, 3)] {
+            bench.request(client, "Streams", b"", 0);
+            assert_eq!(bench.received().0, upstream);
+        }
+        for (stream, flags, ends) in [(1, 4, false), (1, 5, true), (3, 0, false)] {
+            let bytes = [0, 0, 0, 0, 0, 0, 0, stream, frame::DATA, flags];
+            (&bench.delegate).write_all(&bytes).unwrap();
+            assert_eq!(next(&bench.client).unwrap().stream(), u32::from(stream));
+            send(&bench.client, stream.into(), frame::DATA, b"x");
+            send(&bench.client, 3, frame::DATA, b"y");
+            let passed = next(&bench.delegate).unwrap();
+            assert_eq!(
+                (passed.stream() == 1, passed.payload() == b"x"),
+                (stream == 1 && !ends, !ends),
+                "{stream} {flags}"
+            );
+            if !ends {
+                assert_eq!(next(&bench.delegate).unwrap().payload(), b"y");
+            }
         }
     }
 
@@ -496,9 +521,13 @@ mod tests {
         assert!(next(&bench.delegate).is_none());
     }
 
+    /// A `rootfs` field in an answer of the worker.
+    const BACK: &str = "M\0\0\0\x08\x1a\x06\x0a\x04back";
+
     #[test]
     fn a_create_is_never_sent_after_its_deadline() {
         let bench = Bench::new(&[], true);
+        bench.folder.write("recovered", BACK);
         // Half of it is the worker's.
         bench.hold(1_000_000_000);
         let [sent, _] = crate::sys::poll([bench.delegate.as_raw_fd(), bench.client.as_raw_fd()], -1).unwrap();
@@ -506,10 +535,62 @@ mod tests {
             let (_, message) = bench.received();
             let left = wire::last(&message, 4).unwrap().unwrap().varint().unwrap();
             assert!(left > 0 && left <= 500_000_000, "{left}");
+            assert!(message.windows(4).any(|bytes| bytes == b"back"), "without the mounts of what was put back");
         } else {
             // On a machine that is busy.
             assert_eq!(frame::status_code(next(&bench.client).unwrap().payload()), 4);
         }
+        // Had it heard the end of the stream, it would have put things back by itself, and nobody had its mounts.
+        assert!(!bench.folder.path().join("said").exists());
+    }
+
+    #[test]
+    fn others_pass_while_what_a_dead_worker_left_is_put_back() {
+        let bench = Bench::new(&[], true);
+        for (name, text) in
+            [("answer", "M\0\0\0\x07\x1a\x05\x0a\x03new"), ("recovered", BACK), ("slow", ""), ("dies", "")]
+        {
+            bench.folder.write(name, text);
+        }
+        bench.hold(0);
+        let pid = std::fs::read_to_string(bench.folder.path().join("asked")).unwrap();
+        // More than a socket takes: the answer has to wait until the delegate has read this.
+        let long = vec![0xff; 3 << 20];
+        send(&bench.client, 3, frame::REQUEST, &long);
+        let [writing] = crate::sys::poll([bench.delegate.as_raw_fd()], -1).unwrap();
+        assert!(writing);
+        bench.folder.write("go", "");
+        let dead =
+            || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| stat.contains(") Z"));
+        while !dead() {
+            thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(bench.received().1, long);
+        wait_for(&bench.folder.path().join("request.recover"));
+        bench.request(5, "State", b"\x0a\x02c1", 0);
+        assert_eq!(bench.received(), (3, task_request(2, "State", b"\x0a\x02c1", 0)));
+        bench.folder.write("enough", "");
+        let (stream, message) = bench.received();
+        assert_eq!(stream, 5);
+        assert!(message.windows(4).any(|bytes| bytes == b"back"));
+    }
+
+    #[test]
+    fn a_create_that_cannot_take_its_mounts_is_refused() {
+        let bench = Bench::new(&[], true);
+        let mut create = bench.create();
+        wire::put_bytes(&mut create, 89, &vec![0; frame::MAX_PAYLOAD - 400]);
+        let mut mounts = Vec::new();
+        wire::put_bytes(&mut mounts, 3, &[b"\x0a\xe8\x07".as_slice(), &[b'x'; 1000]].concat());
+        let answer = [b"M\0\0".as_slice(), &u16::try_from(mounts.len()).unwrap().to_be_bytes(), &mounts].concat();
+        std::fs::write(bench.folder.path().join("answer"), answer).unwrap();
+        bench.folder.write("go", "");
+        bench.request(1, "Create", &create, 0);
+        let answer = next(&bench.client).unwrap();
+        assert_eq!((answer.stream(), frame::status_code(answer.payload())), (1, 9));
+        assert_eq!(bench.said(), b"R", "the worker rolls back");
+        drop(bench.client);
+        assert!(next(&bench.delegate).is_none());
     }
 
     #[test]

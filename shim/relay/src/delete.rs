@@ -16,8 +16,10 @@ use crate::frame::{self, Frame, NOT_FOUND};
 use crate::worker::Workers;
 use crate::{request, socket, sys, wire};
 
-/// How long all of it may take: containerd gives `delete` 5 s, and the delegate's part comes after.
+/// How long ending a delegate may take: containerd gives `delete` 5 s, and the delegate's part comes after.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How long all that comes before the delegate's part may take.
+const ALL_WITHIN: Duration = Duration::from_secs(3);
 /// How long a killed process may take before it is taken for frozen.
 const THAW_AFTER: Duration = Duration::from_millis(500);
 /// How long to wait before a delegate without a relay is told again.
@@ -28,6 +30,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 const ENDS_WITHIN: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let limit = Instant::now() + ALL_WITHIN;
     let bundle = match flags.bundle.as_str() {
         "" => std::env::current_dir().unwrap_or_default(),
         path => PathBuf::from(path),
@@ -39,7 +42,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
         && let Some(bundle) = bundle.to_str()
     {
         // Nobody waits for the mounts: the next Create brings its own.
-        Workers::new(flags).recover(&flags.id, bundle, LIMIT);
+        Workers::new(flags).recover(&flags.id, bundle, limit.saturating_duration_since(Instant::now()));
     }
     delegate::become_delegate(flags, None)
 }
@@ -53,6 +56,7 @@ pub(crate) fn end(record: &Record, id: &str) {
         let mut client = Client { stream, version: record.version, next: 1, limit };
         // What cannot be told to the delegate is left to its `delete`, which kills the container by the runtime.
         let pause = match client.end(id, &record.relay) {
+            Ok(Delegate::Relayed) => return,
             Ok(Delegate::Stays) if socket::stays_alive(&record.relay) => return,
             Ok(Delegate::Gone) => break,
             Ok(Delegate::Stays) => TRY_AGAIN_AFTER,
@@ -64,13 +68,16 @@ pub(crate) fn end(record: &Record, id: &str) {
         }
         std::thread::sleep(pause);
     }
-    socket::remove_dead(&record.relay, ENDS_WITHIN);
-    socket::remove_dead(&record.delegate, ENDS_WITHIN);
+    for dead in [&record.relay, &record.delegate] {
+        socket::remove_dead(dead, ENDS_WITHIN.min(limit.saturating_duration_since(Instant::now())));
+    }
 }
 
 /// What a delegate does after a container has ended.
 enum Delegate {
-    /// It has a relay, or other containers.
+    /// It knows nothing of the container, and its relay lives.
+    Relayed,
+    /// It may have a relay, or other containers.
     Stays,
     Gone,
 }
@@ -93,7 +100,7 @@ impl Client {
         let killed = self.call("Kill", &kill, LIMIT)?;
         if killed == u64::from(NOT_FOUND) && socket::stays_alive(relay) {
             // The usual case on 2.x: one container of a pod has ended, the others go on.
-            return Ok(Delegate::Stays);
+            return Ok(Delegate::Relayed);
         }
         if killed == 0 && self.call("Wait", &container, THAW_AFTER).is_err() {
             // A response that comes late is passed over by its stream id.
@@ -144,4 +151,32 @@ impl Client {
 fn remaining(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_relay_that_lives_is_looked_at_once() {
+        let folder = Folder::new();
+        let record = Record { delegate: folder.path().join("d"), version: 2, relay: folder.path().join("r") };
+        let relay = UnixListener::bind(&record.relay).unwrap();
+        let delegate = UnixListener::bind(&record.delegate).unwrap();
+        let answers = std::thread::spawn(move || {
+            let (client, _) = delegate.accept().unwrap();
+            let mut kill = Frame::default();
+            assert!(kill.read(&client).unwrap());
+            let mut answer = frame::failure(kill.stream(), NOT_FOUND, "no such container");
+            io::Write::write_all(&mut &client, answer.as_stream(kill.stream())).unwrap();
+            Frame::default().read(&client).unwrap()
+        });
+        end(&record, "c1");
+        assert!(!answers.join().unwrap(), "it was told more than Kill");
+        relay.set_nonblocking(true).unwrap();
+        assert!(relay.accept().is_ok() && relay.accept().is_err(), "the relay was looked at more than once");
+        assert!(record.delegate.exists() && record.relay.exists());
+    }
 }

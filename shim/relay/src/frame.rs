@@ -15,6 +15,8 @@ const KEEP: usize = 32 << 10;
 pub(crate) const REQUEST: u8 = 1;
 pub(crate) const RESPONSE: u8 = 2;
 pub(crate) const DATA: u8 = 3;
+/// Flag of the last data frame of a stream (containerd/ttrpc, `flagRemoteClosed`).
+const REMOTE_CLOSED: u8 = 1;
 
 /// Status codes of google.rpc.Code.
 pub(crate) const CANCELLED: u32 = 1;
@@ -71,6 +73,12 @@ impl Frame {
 
     pub(crate) fn kind(&self) -> u8 {
         self.bytes.get(8).copied().unwrap_or(0)
+    }
+
+    /// Whether a server says nothing more on the stream: a call that streams ends well without a response.
+    pub(crate) fn ends_stream(&self) -> bool {
+        let flags = self.bytes.get(9).copied().unwrap_or(0);
+        self.kind() == RESPONSE || (self.kind() == DATA && flags & REMOTE_CLOSED != 0)
     }
 
     pub(crate) fn payload(&self) -> &[u8] {

@@ -47,18 +47,30 @@ enum State {
 impl Hold {
     fn cancel(&self) {
         let mut state = lock(&self.state);
-        if let State::Waiting(worker) = &*state {
-            if let Some(worker) = worker {
-                let _ = worker.shutdown(Shutdown::Both);
-            }
-            *state = State::Cancelled;
+        if let State::Waiting(Some(worker)) = &*state {
+            let _ = worker.shutdown(Shutdown::Both);
         }
+        *state = State::Cancelled;
     }
 
     /// Takes the one way on; false where it was cancelled before.
     fn go(&self) -> bool {
         let mut state = lock(&self.state);
         matches!(*state, State::Waiting(_)) && matches!(mem::replace(&mut *state, State::Gone), State::Waiting(_))
+    }
+
+    /// Waits again, after [`Self::go`] was true; false where it was cancelled since.
+    fn wait_again(&self) -> bool {
+        let mut state = lock(&self.state);
+        let gone = matches!(*state, State::Gone);
+        if gone {
+            *state = State::Waiting(None);
+        }
+        gone
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(*lock(&self.state), State::Cancelled)
     }
 
     fn watch(&self, worker: &Worker) {
@@ -231,7 +243,11 @@ fn finish(job: Job) {
     };
     let answer = answer.unwrap_or_else(|| {
         log::warn("bestfit-worker gave no answer");
-        worker.stop();
+        if hold.is_cancelled() {
+            worker.give_up();
+        } else {
+            worker.stop();
+        }
         recovered(&conn, &frame)
     });
     // A client that cannot be written to is gone, and so is the connection.
@@ -247,6 +263,16 @@ fn recovered(conn: &Conn, frame: &Frame) -> Answer {
     let request = Request::parse(frame.payload()).ok();
     let create = request.and_then(|request| Create::parse(request.payload).ok());
     create.map_or(Answer::Leave, |create| conn.relay.workers.recover(create.id, create.bundle, RECOVER_WITHIN))
+}
+
+/// Why a Create does not go on with an answer.
+enum Obstacle {
+    Late,
+    Cancelled,
+    /// Its worker died after it had answered.
+    Orphaned,
+    /// The worker's mounts cannot be put into it.
+    Unfit,
 }
 
 fn conclude(
@@ -265,65 +291,67 @@ fn conclude(
         worker.accept();
         return refuse(FAILED_PRECONDITION, reason);
     }
-    let mut late = false;
-    let mut sent = false;
-    let mut denied = None;
-    let outcome = conn.send(frame, |frame| {
-        late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if late || !hold.go() {
-            return false;
-        }
-        // Said before the first byte goes out: a worker that hears nothing rolls back.
-        let answer = match &answer {
-            // It died after it had answered.
-            Answer::Mounts(_) if !worker.accept() && !worker.is_stopped() => {
-                worker.stop();
-                recovered(conn, frame)
-            }
-            _ => answer,
-        };
-        if let Answer::Deny(_) = answer {
-            denied = Some(answer);
-            return false;
-        }
-        // Putting back takes time.
-        late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if late {
-            return false;
-        }
-        if let Some(changed) = changed(frame, &answer, deadline) {
-            *frame = changed;
-        }
-        sent = true;
-        true
-    });
-    if sent {
-        return outcome.map(drop);
+    let mut obstacle = None;
+    let frame = conn.send(frame, |frame| {
+        obstacle = go_on(hold, frame, deadline, &answer, worker).err();
+        obstacle.is_none()
+    })?;
+    let Some(obstacle) = obstacle else { return Ok(()) };
+    if let Obstacle::Orphaned = obstacle {
+        worker.stop();
+        // Other requests pass meanwhile: it takes seconds.
+        let answer = recovered(conn, &frame);
+        return conclude(conn, hold, frame, deadline, answer, worker);
     }
     worker.reject();
-    if let Some(Answer::Deny(reason)) = denied {
-        return refuse(FAILED_PRECONDITION, &reason);
-    }
-    match late {
-        true => refuse(DEADLINE_EXCEEDED, "bestfit: the time for Create ran out while an image was chosen"),
-        false => refuse(CANCELLED, "bestfit: the container was ended while an image was chosen"),
+    match obstacle {
+        Obstacle::Late => refuse(DEADLINE_EXCEEDED, "bestfit: the time for Create ran out while an image was chosen"),
+        Obstacle::Unfit => {
+            refuse(FAILED_PRECONDITION, "bestfit: Create is too long with the mounts of the chosen image")
+        }
+        _ => refuse(CANCELLED, "bestfit: the container was ended while an image was chosen"),
     }
 }
 
+/// Takes the way on, and puts the answer into the frame. Requests of the same connection wait for it: it must not take long.
+fn go_on(
+    hold: &Hold,
+    frame: &mut Frame,
+    deadline: Option<Instant>,
+    answer: &Answer,
+    worker: &mut Worker,
+) -> Result<(), Obstacle> {
+    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Err(Obstacle::Late);
+    }
+    let changed = changed(frame, answer, deadline)?;
+    if !hold.go() {
+        return Err(Obstacle::Cancelled);
+    }
+    // Said before the first byte goes out: a worker that hears nothing rolls back.
+    if matches!(answer, Answer::Mounts(_)) && !worker.is_stopped() && !worker.accept() {
+        return Err(if hold.wait_again() { Obstacle::Orphaned } else { Obstacle::Cancelled });
+    }
+    if let Some(changed) = changed {
+        *frame = changed;
+    }
+    Ok(())
+}
+
 /// The frame as it goes on: with the worker's mounts, and with the time that is left; none where it stays as it is.
-fn changed(frame: &Frame, answer: &Answer, deadline: Option<Instant>) -> Option<Frame> {
-    let message = frame.payload();
-    let request = Request::parse(message).ok()?;
-    let mounts = match answer {
-        Answer::Mounts(rootfs) => request::with_rootfs(request.payload, rootfs).ok(),
-        _ => None,
-    };
+fn changed(frame: &Frame, answer: &Answer, deadline: Option<Instant>) -> Result<Option<Frame>, Obstacle> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_nanos());
     let left = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX).max(1));
-    if mounts.is_none() && left.is_none() {
-        return None;
+    let message = frame.payload();
+    let with = |mounts: Option<&[u8]>| {
+        let request = Request::parse(message).ok()?;
+        let payload = mounts.map(|mounts| request::with_rootfs(request.payload, mounts)).transpose().ok()?;
+        let message = request::rebuild(message, payload.as_deref().unwrap_or(request.payload), left).ok()?;
+        (message.len() <= frame::MAX_PAYLOAD).then(|| frame.with_payload(&message))
+    };
+    match answer {
+        // The old mounts are gone: without the new ones it must not go on.
+        Answer::Mounts(mounts) => with(Some(mounts)).ok_or(Obstacle::Unfit).map(Some),
+        _ => Ok(left.and_then(|_| with(None))),
     }
-    let payload = mounts.as_deref().unwrap_or(request.payload);
-    let message = request::rebuild(message, payload, left).ok()?;
-    (message.len() <= frame::MAX_PAYLOAD).then(|| frame.with_payload(&message))
 }

@@ -10,7 +10,8 @@
 //!
 //! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved.
 //!
-//! The worker may go on in the background after that. On SIGTERM it exits; recover rolls back.
+//! The worker may go on in the background after that. On SIGTERM it exits in the middle of whatever it does; recover rolls
+//! back, and its answer is the only one that carries the mounts of what was put back.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -41,7 +42,7 @@ const MAX_ANSWER: usize = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long putting back what a dead worker left may take.
 pub(crate) const RECOVER_WITHIN: Duration = Duration::from_secs(10);
-/// How long a worker may take to roll back.
+/// How long a worker may take to roll back, and to die of a signal.
 const ROLL_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the worker decided.
@@ -119,7 +120,7 @@ impl Workers {
     pub(crate) fn dismiss(&self, id: &str) {
         let Some(mut worker) = self.take_ahead(id) else { return };
         // Where there can be no thread, it hears the end of the stream, and is reaped when the relay ends.
-        let _ = thread::Builder::new().stack_size(STACK).spawn(move || worker.stop());
+        let _ = thread::Builder::new().stack_size(STACK).spawn(move || worker.give_up());
     }
 
     fn take_ahead(&self, id: &str) -> Option<Worker> {
@@ -235,25 +236,39 @@ impl Worker {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Ends the worker and waits for that: after this, nobody swaps anything under the container.
+    /// Ends a worker whose Create still goes on, and waits for that: after this, nobody swaps anything under the container.
+    /// It must not hear the end of the stream while it lives: it would put things back by itself and close its journal, and
+    /// its mounts would reach nobody. What dies of SIGTERM leaves the journal, and recover answers with the mounts.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+        self.end(sys::SIGTERM, Instant::now() + ROLL_BACK_WITHIN);
+        self.end(sys::SIGKILL, Instant::now() + ROLL_BACK_WITHIN);
         self.reject();
-        // A worker that lives hears the end of the stream, and rolls back by itself.
-        let (end_at, kill_at) = (Instant::now() + ROLL_BACK_WITHIN, Instant::now() + 2 * ROLL_BACK_WITHIN);
-        let mut told = false;
+    }
+
+    /// Ends a worker whose Create does not go on, and waits for that: it rolls back by itself.
+    pub(crate) fn give_up(&mut self) {
+        self.reject();
+        if !self.has_ended(Instant::now() + ROLL_BACK_WITHIN) {
+            self.stop();
+        }
+    }
+
+    fn end(&mut self, signal: i32, limit: Instant) {
+        if !self.has_ended(Instant::now()) {
+            sys::signal(self.child.id(), signal);
+            self.has_ended(limit);
+        }
+    }
+
+    fn has_ended(&mut self, limit: Instant) -> bool {
         while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() >= end_at && !told {
-                sys::signal(self.child.id(), sys::SIGTERM);
-                told = true;
-            }
-            if Instant::now() >= kill_at {
-                sys::signal(self.child.id(), sys::SIGKILL);
-                let _ = self.child.wait();
-                return;
+            if Instant::now() >= limit {
+                return false;
             }
             thread::sleep(Duration::from_millis(5));
         }
+        true
     }
 
     /// Whether [`Self::stop`] was called: there is nobody left to accept anything from.

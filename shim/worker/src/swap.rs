@@ -104,7 +104,7 @@ async fn bring(
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
         let found = tokio::select! {
-            found = tokio::time::timeout(within, &mut find) => found,
+            found = tokio::time::timeout(within.saturating_sub(bringing.elapsed()), &mut find) => found,
             () = relay.gone() => {
                 return Err(End::Leave(Priority::Info, "the create was given up while the content was brought in".to_owned()));
             }
@@ -245,12 +245,13 @@ async fn apply(
             Err(End::Leave(Priority::Warning, format!("{failure}; the container is not there any more, or runs")))
         }
         Ok(Some(mounts)) => {
-            journal.close(state);
             // The default snapshot is back, in a new directory; whether it may run is for the policy.
             let denied = matches!(create.without_swap(&failure), Reply::Deny(_));
             if !denied && relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
                 relay.accepted().await;
             }
+            // Not before: where the relay ends this worker instead of hearing it, recover has to tell the mounts.
+            journal.close(state);
             Err(End::Failed(format!("{failure}; the default entry is back")))
         }
         // The mounts of the request may be gone: to go on with them would fail less clearly.

@@ -19,6 +19,7 @@ use crate::prepared::{Prepared, build, pair, prepare};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "the worker dies between remove and prepare: the default runs at once", run: worker },
+    Scenario { name: "containerd is slow between remove and prepare: the default runs within the deadline", run: slow },
     Scenario { name: "worker and relay die between remove and prepare: delete puts the snapshot back", run: both },
     Scenario { name: "all die between remove and prepare: the next create puts the snapshot back", run: all },
 ];
@@ -68,6 +69,25 @@ fn worker(world: &mut World) {
     let out = client.wait_with_output().expect("ctr's output");
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success() && said.starts_with("build=plain\n"), "{out:?}");
+    nothing_begun(world);
+}
+
+/// The worker is ended when the request's time is nearly over, and containerd answers it just then: what it would put back by
+/// itself would lie in a directory that nobody tells the delegate.
+fn slow(world: &mut World) {
+    let (image, gate) = stand(world);
+    let run = ["--timeout", "12s", "run", "--rm", "--runtime", TOLD, &image.reference, "one"];
+    let mut client = world.node.ctr().spawn(&run);
+    stands(world, &gate);
+    let worker = processes_with(WORKER);
+    // Without an end, it would go on as soon as it has its answer; two seconds are left then.
+    std::thread::sleep(Duration::from_millis(10_300));
+    gate.answer();
+    eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
+    let out = client.wait_with_output().expect("ctr's output");
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && said.starts_with("build=plain\n"), "{out:?}");
+    assert!(processes_with(WORKER).iter().all(|pid| !worker.contains(pid)), "the worker is still there");
     nothing_begun(world);
 }
 

@@ -397,6 +397,17 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_gave_up_when_its_create_came_is_replaced() {
+        let bench = Bench::new(&["-ahead"], true);
+        for (name, text) in [("late", ""), ("answer", "L"), ("go", "")] {
+            bench.folder.write(name, text);
+        }
+        bench.hold(0);
+        assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+        assert_eq!(std::fs::read_to_string(bench.folder.path().join("started")).unwrap(), "create\ncreate\n");
+    }
+
+    #[test]
     fn a_restore_is_the_workers_to_leave_or_to_refuse() {
         let bench = Bench::new(&["-ahead"], true);
         bench.folder.write("answer", "L");
@@ -472,10 +483,11 @@ mod tests {
 
     /// The program is gone when what a dead worker left would have to be put back.
     #[test]
-    fn a_worker_that_says_nothing_and_is_gone_refuses_where_a_decision_is_required() {
-        for (config, sent) in [("", true), (REQUIRES, false)] {
+    fn a_worker_that_says_nothing_and_is_gone_refuses_where_a_decision_is_required_or_a_swap_was_begun() {
+        for (config, mark, sent) in [("", "other", true), (REQUIRES, "other", false), ("", "bestfit-rebase", false)] {
             let bench = Bench::new(&[], true);
             bench.folder.write("config.toml", config);
+            bench.folder.write(mark, "");
             bench.folder.write("answer", "X");
             bench.request(1, "Create", &bench.create(), 0);
             wait_for(&bench.folder.path().join("asked"));

@@ -237,10 +237,17 @@ fn wait_aside(job: Job) {
 /// Waits for the worker's answer and does what it says; then waits for the worker's end.
 fn finish(job: Job) {
     let Job { conn, hold, frame, deadline, limit, mut worker } = job;
-    let answer = match Request::parse(frame.payload()) {
-        Ok(request) => worker.ask(request.payload, deadline, limit),
-        Err(_) => None,
-    };
+    let ask = |worker: &mut Worker| worker.ask(Request::parse(frame.payload()).ok()?.payload, deadline, limit);
+    let mut answer = ask(&mut worker);
+    if answer.is_none()
+        && worker.gave_up()
+        && !hold.is_cancelled()
+        && let Some(another) = with_create(&frame, |create| conn.relay.workers.renew(create)).flatten()
+    {
+        worker = another;
+        hold.watch(&worker);
+        answer = ask(&mut worker);
+    }
     let answer = answer.unwrap_or_else(|| {
         log::warn("bestfit-worker gave no answer");
         if hold.is_cancelled() {
@@ -260,9 +267,14 @@ fn finish(job: Job) {
 
 /// What to do instead of what a dead worker said or would have said.
 fn recovered(conn: &Conn, frame: &Frame) -> Answer {
-    let request = Request::parse(frame.payload()).ok();
-    let create = request.and_then(|request| Create::parse(request.payload).ok());
-    create.map_or(Answer::Leave, |create| conn.relay.workers.recover(create.id, create.bundle, RECOVER_WITHIN))
+    let recover = |create: &Create| conn.relay.workers.recover(create.id, create.bundle, RECOVER_WITHIN);
+    with_create(frame, recover).unwrap_or(Answer::Leave)
+}
+
+/// Does something with what a frame asks to create, if it can be read.
+fn with_create<T>(frame: &Frame, act: impl FnOnce(&Create) -> T) -> Option<T> {
+    let request = Request::parse(frame.payload()).ok()?;
+    Some(act(&Create::parse(request.payload).ok()?))
 }
 
 /// Why a Create does not go on with an answer.

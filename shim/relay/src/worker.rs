@@ -27,9 +27,11 @@ use std::time::{Duration, Instant};
 use crate::conn::lock;
 use crate::flags::Flags;
 use crate::site::Site;
-use crate::{log, request, require, sys};
+use crate::{bundle, log, request, require, sys};
 
 const NAME: &str = "bestfit-worker";
+/// What a refusal says where `recover` failed.
+const LEFT: &str = "a worker died, and what it left could not be put back";
 /// What a refusal names as its reason, as the worker's do.
 const REQUIRE: &str = "trust.mode = \"require\"";
 /// Stack of the thread that ends a worker, in bytes.
@@ -61,6 +63,9 @@ pub(crate) struct Worker {
     child: Child,
     socket: UnixStream,
     stopped: bool,
+    ahead: bool,
+    /// A byte of its answer has come.
+    spoke: bool,
 }
 
 /// The workers of a relay: what each is told, where the program is, and the one that was started ahead.
@@ -125,22 +130,30 @@ impl Workers {
 
     fn take_ahead(&self, id: &str) -> Option<Worker> {
         let (_, mut worker) = lock(&self.ahead).take_if(|(other, _)| id.is_empty() || other == id)?;
+        worker.ahead = true;
         // One that has waited too long has ended.
         matches!(worker.child.try_wait(), Ok(None)).then_some(worker)
     }
 
+    /// Another worker for the Create of one that [gave up](Worker::gave_up).
+    pub(crate) fn renew(&self, create: &request::Create) -> Option<Worker> {
+        self.start("create", create.id, create.bundle).ok()
+    }
+
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
-    /// it.
+    /// it. Where that cannot be done, the mounts of the request may be gone, and the container is refused.
     pub(crate) fn recover(&self, id: &str, bundle: &str, within: Duration) -> Answer {
         let mut worker = match self.start("recover", id, bundle) {
             Ok(worker) => worker,
+            Err(why) if bundle::is_half_rebased(Path::new(bundle)) => {
+                log::warn(&format!("{why}: {LEFT}"));
+                return Answer::Deny(format!("bestfit: {LEFT}"));
+            }
             Err(why) => return self.undecided(bundle, &why),
         };
         let answer = worker.ask(&[], None, Instant::now() + within);
         worker.stop();
-        answer.unwrap_or_else(|| {
-            Answer::Deny("bestfit: a worker died, and what it left could not be put back".to_owned())
-        })
+        answer.unwrap_or_else(|| Answer::Deny(format!("bestfit: {LEFT}")))
     }
 
     /// Starts the installed worker; looked up for each Create, as it may be installed or removed at any time.
@@ -158,7 +171,7 @@ impl Workers {
         command.stdin(OwnedFd::from(other.try_clone()?)).stdout(OwnedFd::from(other)).stderr(Stdio::null());
         command.current_dir("/");
         sys::own_session(&mut command);
-        Ok(Worker { child: command.spawn()?, socket, stopped: false })
+        Ok(Worker { child: command.spawn()?, socket, stopped: false, ahead: false, spoke: false })
     }
 }
 
@@ -179,12 +192,19 @@ impl Worker {
         self.socket.write_all(&u32::try_from(create.len()).ok()?.to_be_bytes()).ok()?;
         self.socket.write_all(create).ok()?;
         let [kind] = self.read_array(limit)?;
+        self.spoke = true;
         match kind {
             b'L' => Some(Answer::Leave),
             b'M' => self.read_long(limit).filter(|bytes| request::is_rootfs(bytes)).map(Answer::Mounts),
             b'D' => self.read_long(limit).map(|text| Answer::Deny(String::from_utf8_lossy(&text).into_owned())),
             _ => None,
         }
+    }
+
+    /// Whether it was started ahead and has ended without a word, as one does whose Create comes late: the one after it sees
+    /// to whatever it may have left.
+    pub(crate) fn gave_up(&mut self) -> bool {
+        self.ahead && !self.spoke && self.has_ended(Instant::now() + LOOK_EVERY)
     }
 
     fn read_long(&mut self, limit: Instant) -> Option<Vec<u8>> {

@@ -205,7 +205,9 @@ pub const KEYS: &[Key] = &[
         name: "image_verifiers",
         expects: "an absolute path, or \"none\"",
         doc: "The directory of containerd's image verifiers (`bin_dir` of its plugin `io.containerd.image-verifier.v1.bindir`). \
-              Before a swap each program in it is asked about the image's name and the digest of its index, and all must say yes.",
+              Before a swap each program in it is asked about the image's name and the digest of its index, as containerd does it \
+              on a pull, and all must say yes, within 10 seconds together. Directory and programs must be root's, and writable by \
+              nobody else; where there is none, nothing is swapped.",
         read: |config, value| match value.as_str() {
             Some("none") => put(&mut config.trust.image_verifiers, Ok(None)),
             _ => put(&mut config.trust.image_verifiers, path(value).map(Some)),

@@ -170,6 +170,11 @@ impl Node {
         std::fs::write(self.bestfit_config(), text).expect("bestfit's configuration");
     }
 
+    /// Where containerd 2 looks for image verifiers.
+    pub fn verifiers(&self) -> PathBuf {
+        self.dir.join("verifiers")
+    }
+
     /// The file that `BESTFIT_CONFIG` names.
     pub fn bestfit_config(&self) -> PathBuf {
         self.dir.join("bestfit.toml")
@@ -296,9 +301,18 @@ impl Node {
         if !self.options.cri {
             disabled.extend(cri);
         }
+        // Until there is such a directory, containerd pulls what it is asked for.
+        let verifiers = match peers::SECOND.contains(&self.line) {
+            true => format!(
+                "[plugins.\"io.containerd.image-verifier.v1.bindir\"]\nbin_dir = {:?}\nmax_verifiers = 10\n\
+                 per_verifier_timeout = \"5s\"\n",
+                self.verifiers()
+            ),
+            false => String::new(),
+        };
         let text = format!(
             "version = {}\nroot = {:?}\nstate = {:?}\ndisabled_plugins = {disabled:?}\n[grpc]\naddress = {:?}\n\
-             [plugins.\"io.containerd.internal.v1.opt\"]\npath = {:?}\n{}",
+             [plugins.\"io.containerd.internal.v1.opt\"]\npath = {:?}\n{verifiers}{}",
             self.line.config_version(),
             self.root(),
             self.dir.join("state"),

@@ -1,6 +1,9 @@
-//! Owns asking the programs that containerd asks about images (containerd, docs/image-verification.md): what must be verified
-//! before containerd pulls it must be verified before bestfit runs another part of it. Their word counts for the index; that
-//! the entry is one of it is checked elsewhere.
+//! Owns asking the programs that containerd asks about images (containerd, docs/image-verification.md, and
+//! pkg/imageverifier/bindir): what must be verified before containerd pulls it must be verified before bestfit runs another part
+//! of it. Their word counts for the index; that the entry is one of it is checked elsewhere.
+//!
+//! They are called as containerd calls them, with less patience: no program at all, or others that could change one, is no yes,
+//! and all of them share one limit of time.
 
 use std::fs;
 use std::io;
@@ -20,13 +23,14 @@ use crate::subject::Subject;
 
 /// How long all of them may take; containerd gives each 10 seconds.
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
-/// The most programs that are asked, as containerd does unless it is told otherwise.
-const MAX_VERIFIERS: usize = 10;
+/// The most programs that are asked. containerd's `max_verifiers` is 10 unless it is told otherwise, and it passes over the
+/// others: to ask those as well is never laxer.
+const MAX_VERIFIERS: usize = 32;
 /// All that they find in their environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What the descriptor on their standard input is.
 const DESCRIPTOR: &str = "application/vnd.oci.descriptor.v1+json";
-/// The most bytes of their reasons that are read, as containerd does.
+/// The most bytes of their reasons that are kept, as containerd does; what comes after them is read and dropped.
 const MAX_SAID: u64 = 32 << 10;
 
 /// What they are asked about.
@@ -40,9 +44,9 @@ impl Target {
     /// The index of a container, by the name that its user gave.
     pub(crate) fn of(subject: &Subject) -> Self {
         let (digest, size) = (subject.index_digest, subject.index_bytes.len());
-        let descriptor =
-            serde_json::json!({ "mediaType": subject.index_type, "digest": digest, "size": size }).to_string();
-        Self { name: subject.reference.clone(), digest, descriptor }
+        let descriptor = serde_json::json!({ "mediaType": subject.index_type, "digest": digest, "size": size });
+        // containerd's encoder ends it with a line feed.
+        Self { name: subject.reference.clone(), digest, descriptor: format!("{descriptor}\n") }
     }
 }
 
@@ -105,8 +109,10 @@ async fn one(program: &Path, target: &Target) -> Result<(), String> {
         let _ = stdin.write_all(target.descriptor.as_bytes()).await;
     }
     let mut said = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
+    if let Some(stdout) = &mut child.stdout {
         stdout.take(MAX_SAID).read_to_end(&mut said).await.map_err(failed)?;
+        // One that says more must not die of a closed pipe.
+        tokio::io::copy(stdout, &mut tokio::io::sink()).await.map_err(failed)?;
     }
     let status = child.wait().await.map_err(failed)?;
     if status.success() {
@@ -161,12 +167,23 @@ mod tests {
         let digest = Digest::of(b"index");
         let no = format!("image verifier DIR/20-no says no to {digest} (exit status: 1): not signed");
         assert_eq!(asked(dir.path(), long).await, Err(no));
+        program(dir.path(), "20-no", "head -c 1000000 /dev/zero || exit 1");
+        assert_eq!(asked(dir.path(), long).await, Ok(()), "one that says much has said yes");
+        for script in ["cat /dev/zero", "sleep 60 & exit 0"] {
+            program(dir.path(), "20-no", script);
+            let late = asked(dir.path(), Duration::from_millis(50)).await.unwrap_err();
+            assert!(late.contains("gave no answer"), "{script}: {late}");
+        }
+        program(dir.path(), "20-no", "kill -9 $$");
+        assert!(asked(dir.path(), long).await.unwrap_err().contains("says no"));
         program(dir.path(), "20-no", "sleep 60");
         let late = asked(dir.path(), Duration::from_millis(50)).await.unwrap_err();
         assert_eq!(late, "the image verifiers in DIR gave no answer within 50ms");
         fs::set_permissions(dir.path().join("20-no"), fs::Permissions::from_mode(0o777)).unwrap();
         let changeable = asked(dir.path(), long).await.unwrap_err();
         assert_eq!(changeable, "image verifier DIR/20-no: others than root could change it");
+        (0..=MAX_VERIFIERS).for_each(|number| program(dir.path(), &format!("n{number}"), "exit 0"));
+        assert_eq!(asked(dir.path(), long).await.unwrap_err(), "more than 32 image verifiers in DIR");
         assert!(asked(&dir.path().join("none"), long).await.unwrap_err().contains("No such file"));
     }
 }

@@ -13,6 +13,7 @@ mod site;
 mod stored;
 mod strangers;
 mod undecided;
+mod verifiers;
 
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(crate) fn once() -> Vec<Scenario> {
         policy::SCENARIOS,
         site::SCENARIOS,
         undecided::SCENARIOS,
+        verifiers::SCENARIOS,
     ]
     .concat()
 }

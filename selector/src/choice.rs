@@ -33,6 +33,18 @@ pub(crate) struct Choice {
     pub(crate) outcome: Outcome,
     pub(crate) why: String,
     pub(crate) preferred: Vec<Digest>,
+    /// Why the container is refused where none of `preferred` can be applied.
+    pub(crate) otherwise: Option<String>,
+}
+
+impl Choice {
+    fn new(outcome: Outcome, why: String) -> Self {
+        Self { outcome, why, preferred: Vec::new(), otherwise: None }
+    }
+
+    fn swap(why: String, preferred: Vec<Digest>) -> Self {
+        Self { preferred, ..Self::new(Outcome::Swap, why) }
+    }
 }
 
 /// What follows from all candidates; `any` says that something is said about one of them.
@@ -43,12 +55,22 @@ pub(crate) fn choose(
     candidates: &[Candidate<'_>],
     any: bool,
 ) -> Choice {
-    heed(signed(best(inputs, default, candidates, any), inputs, index), default, candidates)
+    let is_default =
+        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
+    let default_candidate = candidates.iter().find(is_default);
+    let choice = signed(best(inputs, default, default_candidate, candidates, any), inputs, index);
+    heed(choice, inputs, default_candidate, candidates)
 }
 
 /// The rules of matching.md §6.
-fn best(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], any: bool) -> Choice {
-    let stay = |why: &str| Choice { outcome: Outcome::Default, why: why.to_owned(), preferred: Vec::new() };
+fn best(
+    inputs: &Inputs,
+    default: Option<&Entry>,
+    default_candidate: Option<&Candidate<'_>>,
+    candidates: &[Candidate<'_>],
+    any: bool,
+) -> Choice {
+    let stay = |why: &str| Choice::new(Outcome::Default, why.to_owned());
     let trust = &inputs.policy.trust;
     let strict = trust.mode == TrustMode::Require;
     match trust.mode {
@@ -61,7 +83,6 @@ fn best(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], 
     }
     let is_default =
         |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
-    let default_candidate = candidates.iter().find(is_default);
     let default_rank = default_candidate.and_then(|candidate| candidate.rank.as_ref());
     let mut fitting: Vec<&Candidate<'_>> = candidates.iter().filter(|candidate| candidate.rank.is_some()).collect();
     fitting.sort_by(|a, b| b.rank.cmp(&a.rank));
@@ -70,7 +91,7 @@ fn best(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], 
     match (preferred.first(), fitting.is_empty()) {
         (Some(best), _) => {
             let why = format!("{} fits this host best", best.short());
-            return Choice { outcome: Outcome::Swap, why, preferred };
+            return Choice::swap(why, preferred);
         }
         (None, false) => return stay("the entry that containerd chose fits this host best"),
         (None, true) => {}
@@ -92,13 +113,17 @@ fn best(inputs: &Inputs, default: Option<&Entry>, candidates: &[Candidate<'_>], 
     let fallback = inputs.policy.undeclared == Undeclared::Fallback && !trust.mode.only_trusted();
     if let (Some(first), true) = (preferred.first(), fallback) {
         let why = format!("no entry is known to fit, the default does not, and {} asks for nothing", first.short());
-        return Choice { outcome: Outcome::Swap, why, preferred };
+        return Choice::swap(why, preferred);
     }
-    if trust.mode == TrustMode::Warn && candidates.iter().any(|candidate| candidate.unsigned) {
-        // Only what the site trusts, or a site that asks for no signatures, may refuse a container (matching.md §6).
+    if !may_refuse(inputs, candidates) {
         return otherwise(Otherwise::RunDefault, "no entry fits this host by artifacts that nobody trusted signed");
     }
     otherwise(inputs.policy.on_no_fit, "no entry fits this host")
+}
+
+/// Only what the site trusts, or a site that asks for no signatures, may refuse a container (matching.md §6).
+fn may_refuse(inputs: &Inputs, candidates: &[Candidate<'_>]) -> bool {
+    inputs.policy.trust.mode != TrustMode::Warn || !candidates.iter().any(|candidate| candidate.unsigned)
 }
 
 /// Nothing is swapped for what the site wants signed and is not.
@@ -119,16 +144,24 @@ fn signed(choice: Choice, inputs: &Inputs, index: &Digest) -> Choice {
     }
 }
 
-/// What the site denies does not run for want of something better.
-fn heed(choice: Choice, default: Option<&Entry>, candidates: &[Candidate<'_>]) -> Choice {
-    let is_default =
-        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
-    let denied = candidates.iter().find(is_default).and_then(|candidate| candidate.denied.as_ref());
-    match denied {
-        Some(rule) if choice.outcome == Outcome::Default => otherwise(
-            Otherwise::Deny,
-            &format!("site rule {rule:?} denies the entry that containerd chose, and no entry is known to fit"),
-        ),
+/// What the site denies does not run for want of something better: neither where nothing else is known to fit, nor where what
+/// does cannot be applied.
+fn heed(choice: Choice, inputs: &Inputs, default: Option<&Candidate<'_>>, candidates: &[Candidate<'_>]) -> Choice {
+    let Some(default) = default else { return choice };
+    let denied =
+        default.denied.as_ref().map(|rule| format!("site rule {rule:?} denies the entry that containerd chose"));
+    match (choice.outcome, denied) {
+        (Outcome::Default, Some(denied)) => {
+            otherwise(Otherwise::Deny, &format!("{denied}, and no entry is known to fit"))
+        }
+        (Outcome::Swap, Some(denied)) => Choice { otherwise: Some(denied), ..choice },
+        (Outcome::Swap, None) => {
+            let refused = inputs.policy.on_no_fit == Otherwise::Deny
+                && default.verdict == Verdict::Incompatible
+                && may_refuse(inputs, candidates);
+            let why = "the entry that containerd chose does not fit this host (selection.on_no_fit = \"deny\")";
+            Choice { otherwise: refused.then(|| why.to_owned()), ..choice }
+        }
         _ => choice,
     }
 }
@@ -151,7 +184,7 @@ fn undeclared<'c, 'e>(candidates: &'c [Candidate<'e>]) -> Vec<&'c Candidate<'e>>
 /// What `trust.mode = "require"` refuses.
 fn required(why: &str) -> Choice {
     let why = format!("{why}: the container is refused (trust.mode = \"require\")");
-    Choice { outcome: Outcome::Deny, why, preferred: Vec::new() }
+    Choice::new(Outcome::Deny, why)
 }
 
 fn otherwise(policy: Otherwise, why: &str) -> Choice {
@@ -159,5 +192,9 @@ fn otherwise(policy: Otherwise, why: &str) -> Choice {
         Otherwise::RunDefault => (Outcome::Default, "the default runs"),
         Otherwise::Deny => (Outcome::Deny, "the container is refused"),
     };
-    Choice { outcome, why: format!("{why}: {end}"), preferred: Vec::new() }
+    Choice::new(outcome, format!("{why}: {end}"))
 }
+
+#[cfg(test)]
+#[path = "choice_tests.rs"]
+mod tests;

@@ -216,6 +216,7 @@ impl Asked<'_> {
             default: default.map(|entry| entry.digest),
             entries: report(index, inputs, candidates),
             preferred: choice.preferred,
+            otherwise: choice.otherwise,
             notes: notes.into_iter().collect(),
             forms,
             inputs: self.input_digests()?,

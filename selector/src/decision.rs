@@ -108,6 +108,9 @@ pub struct Decision {
     /// The digests of the entries that may replace the default, best first. The applying side takes the first one
     /// that it can apply; the default itself is never in it.
     pub preferred: Vec<Digest>,
+    /// Why the container is refused where none of `preferred` can be applied; without it the default runs then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub otherwise: Option<String>,
     /// Things the author of an artifact or of the index should know: ignored groups, refused artifacts.
     pub notes: Vec<String>,
     /// The forms that the artifacts in force are written in, for people: `Proposal F`, `carried by the index`.

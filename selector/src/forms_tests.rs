@@ -166,6 +166,39 @@ fn a_document_of_no_form_leaves_it_open() {
     }
 }
 
+/// Beside an alternative that the host fails, one in which nothing can be checked is no proof that the image fits.
+#[test]
+fn an_alternative_that_says_nothing_is_not_known_to_hold() {
+    let fails = r#"{"compatibilities": {"host": {"amd.gfx": "gfx942"}}}"#;
+    let fits = r#"{"compatibilities": {"host": {"kernel.version": ">=5.10"}}}"#;
+    let ask = |first: &str, second: &str| {
+        let mut inputs = inputs(&[("a", None)]);
+        inputs.facts.set("host", "amd.gfx", Fact::absent("/sys/class/kfd"));
+        attach(&mut inputs, "a", &[Attach::to(image("a")).alternative("1", first).alternative("2", second)]);
+        decide(&inputs).unwrap().entries.swap_remove(0)
+    };
+    let silent = [
+        r#"{"compatibilities": {"org.unknown": {"x": 1}}}"#,
+        r#"{"compatibilities": {"org.supercontainers": {"mpi.implementation": "mpich"}}}"#,
+        r#"{"compatibilities": {"host": {"kernel.version": "5.10"}, "io.bestfit": {"level:host/*": "preferred"}}}"#,
+    ];
+    for silent in silent {
+        for (one, other) in [(fails, silent), (silent, fails)] {
+            let entry = ask(one, other);
+            assert_eq!(entry.verdict, Verdict::Undetermined, "{silent}");
+            let why = "an alternative in which nothing can be checked is not known to hold";
+            assert!(entry.reasons.iter().any(|reason| reason.text == why), "{:?}", entry.reasons);
+        }
+        assert_eq!(ask(silent, fits).verdict, Verdict::Compatible, "the other one is enough");
+        assert_eq!(ask(silent, silent).verdict, Verdict::Undeclared);
+    }
+    assert_eq!(ask(fails, r#"{"compatibilities": {}}"#).verdict, Verdict::Compatible, "it says: anywhere");
+    let mut nfd = inputs(&[("a", None)]);
+    let empty = NFD.replacen('[', r#"[{"tag": "none"}, "#, 1);
+    attach(&mut nfd, "a", &[Attach::to(image("a")).document(&empty)]);
+    assert_eq!(decide(&nfd).unwrap().entries[0].verdict, Verdict::Undetermined, "a set without rules");
+}
+
 const GPU: [(&str, &str); 3] =
     [("nvidia.cuda", "12.4"), ("nvidia.driver.version", "550.54.15"), ("nvidia.compute_capability", "9.0")];
 

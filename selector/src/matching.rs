@@ -20,6 +20,7 @@ mod summary;
 
 pub use crate::host::Host;
 pub use require::Required;
+pub(crate) use summary::{Alternatives, SILENT};
 pub use summary::{Assessment, Score, Silent, Summary, Trace, Words};
 
 /// The most groups and keys that are looked at for one subject.
@@ -150,7 +151,7 @@ impl Host<'_> {
             Asked::Document(document) => self.document(document, artifact, into, trace),
             Asked::NfdRules(spec, mode) => {
                 let found = nfd::assess(spec, self, *mode, artifact);
-                into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
+                into.add(found.summary);
                 found.reasons.into_iter().for_each(|reason| trace.reason(reason));
                 found.notes.into_iter().for_each(|note| trace.note(note));
             }
@@ -160,7 +161,8 @@ impl Host<'_> {
 
     /// One of them is enough; the best of those that hold counts.
     fn any<T: Trace>(&self, all: &[(String, Asked)], artifact: Digest, into: &mut Summary, trace: &mut T) {
-        let either = all.iter().map(|(name, asked)| {
+        let mut alternatives = Alternatives::default();
+        for (name, asked) in all {
             let mut one = Summary::default();
             if T::ON {
                 let mut words = Words::default();
@@ -172,11 +174,13 @@ impl Host<'_> {
             } else {
                 self.asked(asked, artifact, &mut one, trace);
             }
-            one
-        });
-        if let Some(either) = either.reduce(Summary::or) {
-            into.add(either);
+            alternatives.push(one);
         }
+        if T::ON && alternatives.differ() {
+            let (answer, text, artifact) = (Answer::Unknown, SILENT.to_owned(), Some(artifact));
+            trace.reason(Reason { answer, text, artifact, source: None });
+        }
+        into.add(alternatives.either());
     }
 
     fn document<T: Trace>(&self, document: &Compiled, artifact: Digest, into: &mut Summary, trace: &mut T) {

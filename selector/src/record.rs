@@ -138,6 +138,9 @@ pub fn render_table(decision: &Decision) -> String {
     if let Some(why) = winner(decision) {
         let _ = writeln!(text, "  {why}");
     }
+    if let Some(why) = &decision.otherwise {
+        let _ = writeln!(text, "  without it the container is refused: {}", json::plain(why, 1000));
+    }
     for note in &decision.notes {
         let _ = writeln!(text, "note: {}", json::plain(note, 1000));
     }

@@ -158,6 +158,8 @@ pub(crate) fn differences(recorded: &Decision, now: &Decision) -> Vec<String> {
     };
     differ("outcome", word(&recorded.outcome), word(&now.outcome));
     differ("preferred", digests(&recorded.preferred), digests(&now.preferred));
+    let refused = |decision: &Decision| decision.otherwise.clone().unwrap_or_else(|| "the default runs".to_owned());
+    differ("without a swap", refused(recorded), refused(now));
     differ("why", recorded.why.clone(), now.why.clone());
     differ("schemas", recorded.inputs.schemas.short(), now.inputs.schemas.short());
     for before in &recorded.entries {

@@ -17,7 +17,7 @@ impl Host<'_> {
             return;
         }
         let found = self.platform(platform);
-        into.add(Summary { answer: found.answer, declared: found.declared, score: found.score });
+        into.add(found.summary);
         found.reasons.into_iter().for_each(|reason| trace.reason(reason));
         found.notes.into_iter().for_each(|note| trace.note(note));
     }
@@ -73,7 +73,7 @@ impl Host<'_> {
         let (mut summary, mut words) = (Summary::default(), Words::default());
         self.atom(&atom, fact, None, &mut summary, &mut words);
         summary.declared = false;
-        Assessment::of(summary, words)
+        Assessment { summary, reasons: words.reasons, notes: words.notes }
     }
 }
 

@@ -21,15 +21,11 @@ pub struct Summary {
     pub score: Score,
 }
 
-/// The result of everything that was asked of the host so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The result of everything that was asked of the host so far, with its words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assessment {
-    /// All required atoms together.
-    pub answer: Answer,
-    /// Whether an artifact asked for something checkable, or said "runs anywhere".
-    pub declared: bool,
-    /// What satisfied atoms count for.
-    pub score: Score,
+    /// What it comes to.
+    pub summary: Summary,
     /// Each atom, in a reproducible order.
     pub reasons: Vec<Reason>,
     /// What authors should know.
@@ -111,25 +107,11 @@ impl Answer {
     }
 }
 
-impl Default for Assessment {
-    fn default() -> Self {
-        let (reasons, notes) = (Vec::new(), Vec::new());
-        Self { answer: Answer::True, declared: false, score: Score::default(), reasons, notes }
-    }
-}
-
 impl Assessment {
-    /// What follows for the entry (matching.md §5).
-    pub fn verdict(&self) -> Verdict {
-        verdict(self.answer, self.declared)
-    }
-
     /// Both hold.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.answer = self.answer.and(other.answer);
-        self.declared |= other.declared;
-        self.score.add(other.score);
+        self.summary.add(other.summary);
         self.reasons.extend(other.reasons);
         self.notes.extend(other.notes);
         self
@@ -138,13 +120,7 @@ impl Assessment {
     /// Either holds; the best of those that do counts.
     #[must_use]
     pub(crate) fn or(mut self, other: Self) -> Self {
-        self.score = match (self.answer, other.answer) {
-            (Answer::True, Answer::True) => self.score.max(other.score),
-            (_, Answer::True) => other.score,
-            _ => self.score,
-        };
-        self.answer = self.answer.or(other.answer);
-        self.declared |= other.declared;
+        self.summary = self.summary.or(other.summary);
         self.reasons.extend(other.reasons);
         self.notes.extend(other.notes);
         self
@@ -152,22 +128,8 @@ impl Assessment {
 
     /// Something required is not known: an artifact that could not be read, or makes no sense.
     pub fn unknown(&mut self, text: String, artifact: Option<Digest>) {
-        self.answer = self.answer.and(Answer::Unknown);
+        self.summary.answer = self.summary.answer.and(Answer::Unknown);
         self.reasons.push(Reason { answer: Answer::Unknown, text, artifact, source: None });
-    }
-
-    pub(super) fn of(summary: Summary, words: Words) -> Self {
-        let Summary { answer, declared, score } = summary;
-        Self { answer, declared, score, reasons: words.reasons, notes: words.notes }
-    }
-}
-
-fn verdict(answer: Answer, declared: bool) -> Verdict {
-    match (answer, declared) {
-        (Answer::False, _) => Verdict::Incompatible,
-        (Answer::Unknown, _) => Verdict::Undetermined,
-        (_, true) => Verdict::Compatible,
-        (_, false) => Verdict::Undeclared,
     }
 }
 
@@ -180,7 +142,12 @@ impl Default for Summary {
 impl Summary {
     /// What follows for the entry (matching.md §5).
     pub fn verdict(&self) -> Verdict {
-        verdict(self.answer, self.declared)
+        match (self.answer, self.declared) {
+            (Answer::False, _) => Verdict::Incompatible,
+            (Answer::Unknown, _) => Verdict::Undetermined,
+            (_, true) => Verdict::Compatible,
+            (_, false) => Verdict::Undeclared,
+        }
     }
 
     /// Both hold.
@@ -191,7 +158,7 @@ impl Summary {
     }
 
     /// Either holds; the best of those that do counts.
-    pub(super) fn or(mut self, other: Self) -> Self {
+    fn or(mut self, other: Self) -> Self {
         self.score = match (self.answer, other.answer) {
             (Answer::True, Answer::True) => self.score.max(other.score),
             (_, Answer::True) => other.score,
@@ -215,6 +182,40 @@ impl Summary {
             (Level::Preferred, Answer::True) => self.score.preferred += u64::from(atom.weight),
             (Level::Preferred, Answer::Unknown) => self.score.unknown_preferred.0 += 1,
             (Level::Preferred | Level::Info, _) => {}
+        }
+    }
+}
+
+/// Alternatives, one of which is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Alternatives {
+    telling: Option<Summary>,
+    silent: Option<Summary>,
+}
+
+/// Why an alternative does not hold although nothing in it fails.
+pub(crate) const SILENT: &str = "an alternative in which nothing can be checked is not known to hold";
+
+impl Alternatives {
+    pub(crate) fn push(&mut self, one: Summary) {
+        let same = if one.declared { &mut self.telling } else { &mut self.silent };
+        *same = Some(same.take().map_or(one.clone(), |all| all.or(one)));
+    }
+
+    /// Whether one of them asks for something that can be checked, and another for nothing such: what that one is about is
+    /// not known here, so beside the former it is not known to hold.
+    pub(crate) fn differ(&self) -> bool {
+        self.telling.is_some() && self.silent.is_some()
+    }
+
+    /// Either holds; the best of those that do counts.
+    pub(crate) fn either(self) -> Summary {
+        match (self.telling, self.silent) {
+            (Some(telling), Some(mut silent)) => {
+                silent.answer = silent.answer.and(Answer::Unknown);
+                telling.or(silent)
+            }
+            (telling, silent) => telling.or(silent).unwrap_or_default(),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn sets(spec: &Spec, host: &Host<'_>, artifact: Digest) -> Vec<Assess
             rules.rule(rule)
         });
         let mut all = each.fold(Assessment::default(), Assessment::and);
-        all.score.weight = set.weight.clamp(-100, 100) as i32;
+        all.summary.score.weight = set.weight.clamp(-100, 100) as i32;
         sets.push(all);
     }
     sets
@@ -49,7 +49,7 @@ impl Rules<'_> {
         let any = rule.any.iter().map(|terms| self.terms(terms)).reduce(Assessment::or);
         let mut all = self.terms(&rule.terms).and(any.unwrap_or_default());
         let mut vars = BTreeMap::new();
-        if all.answer == Answer::True && !rule.vars_template.is_empty() {
+        if all.summary.answer == Answer::True && !rule.vars_template.is_empty() {
             match self.expand(rule) {
                 Ok(more) => vars.extend(more),
                 Err(why) => {
@@ -59,7 +59,7 @@ impl Rules<'_> {
                 }
             }
         }
-        match all.answer {
+        match all.summary.answer {
             Answer::True => vars.extend(rule.vars.clone()),
             Answer::Unknown if !rule.vars.is_empty() || !rule.vars_template.is_empty() => {
                 self.view.vars_unknown = Some(format!("{} is not known to match", self.rule));
@@ -91,7 +91,8 @@ impl Rules<'_> {
     }
 
     fn term(&self, term: &Term) -> Assessment {
-        let mut assessment = Assessment { declared: true, ..Assessment::default() };
+        let mut assessment = Assessment::default();
+        assessment.summary.declared = true;
         let feature = term.feature.to_lowercase();
         let seen = match self.seen(&feature) {
             Ok(seen) => seen,
@@ -262,12 +263,12 @@ impl Rules<'_> {
         };
         let text = format!("nfd rule {}: {}: {why}", self.rule, json::plain(&name, 200));
         into.reasons.push(Reason { answer, text, artifact: Some(self.artifact), source: None });
-        into.answer = into.answer.and(answer);
+        into.summary.answer = into.summary.answer.and(answer);
         let counts = answer == Answer::True && feature != MATCHED;
         let any = asked.and_then(|(_, expression)| expression).is_some_and(|expression| expression.op == Op::Any);
         if counts && !any {
             let (dimension, specificity) = self.specificity(feature, asked);
-            into.score.specificity.count(dimension, specificity);
+            into.summary.score.specificity.count(dimension, specificity);
         }
     }
 

@@ -22,9 +22,9 @@ pub use strict::{AnyStatus, ExpressionStatus, RuleStatus, SetStatus, Stop, Writt
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::Answer;
+use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
-use crate::matching::{Assessment, Host};
+use crate::matching::{Alternatives, Assessment, Host, SILENT};
 
 /// The type of NFD's artifacts.
 pub const ARTIFACT_TYPE: &str = "application/vnd.nfd.image-compatibility.v1alpha1";
@@ -57,15 +57,25 @@ pub fn assess(spec: &Spec, host: &Host<'_>, mode: Mode, artifact: Digest) -> Ass
         match evaluate(spec, &host.facts.features) {
             Ok(statuses) => sets.iter_mut().zip(statuses).for_each(|(set, status)| {
                 let all = status.rules.iter().all(|rule| rule.is_match);
-                set.answer = if all { Answer::True } else { Answer::False };
+                set.summary.answer = if all { Answer::True } else { Answer::False };
             }),
             Err(stop) => sets.iter_mut().for_each(|set| {
-                set.answer = Answer::True;
+                set.summary.answer = Answer::True;
                 set.unknown(stop.to_string(), Some(artifact));
             }),
         }
     }
-    let mut all = sets.into_iter().reduce(Assessment::or).unwrap_or_default();
+    let (mut all, mut alternatives) = (Assessment::default(), Alternatives::default());
+    for set in sets {
+        alternatives.push(set.summary);
+        all.reasons.extend(set.reasons);
+        all.notes.extend(set.notes);
+    }
+    if alternatives.differ() {
+        let (answer, text, artifact) = (Answer::Unknown, SILENT.to_owned(), Some(artifact));
+        all.reasons.push(Reason { answer, text, artifact, source: None });
+    }
+    all.summary = alternatives.either();
     all.notes.extend(spec.notes.iter().cloned());
     all
 }

@@ -79,14 +79,14 @@ fn each_family_answers_with_its_reason() {
         let reason = &assessment.reasons[0];
         let shown = format!("{:?} {}", reason.answer, reason.text.replace("nfd rule r: ", ""));
         assert_eq!(shown, wanted);
-        assert_eq!(assessment.answer, reason.answer);
+        assert_eq!(assessment.summary.answer, reason.answer);
     }
 }
 
 #[test]
 fn one_instance_must_satisfy_all() {
     let both = |class: &str| {
-        term(&format!("{{feature: pci.device, matchExpressions: {{class: {{op: In, value: ['{class}']}}, vendor: {{op: In, value: [10de]}}}}}}")).answer
+        term(&format!("{{feature: pci.device, matchExpressions: {{class: {{op: In, value: ['{class}']}}, vendor: {{op: In, value: [10de]}}}}}}")).summary.answer
     };
     assert_eq!((both("0302"), both("0200")), (Answer::True, Answer::False));
 }
@@ -98,11 +98,11 @@ fn a_kernel_version_that_nfd_stops_at() {
         "{name: k, matchFeatures: [{feature: kernel.version, matchExpressions: {full: {op: Ge, value: ['5.10'], type: version}}}]}",
     );
     let lenient = says(&spec, Mode::Lenient);
-    assert_eq!(lenient.answer, Answer::True);
-    let kernel = lenient.score.specificity.kernel.unwrap();
+    assert_eq!(lenient.summary.answer, Answer::True);
+    let kernel = lenient.summary.score.specificity.kernel.unwrap();
     assert_eq!((kernel.weight, kernel.depth), (10, [5, 10, 0, 0]));
     let strict = says(&spec, Mode::Strict);
-    assert_eq!(strict.answer, Answer::Unknown);
+    assert_eq!(strict.summary.answer, Answer::Unknown);
     assert!(strict.reasons.last().unwrap().text.starts_with("NFD itself stops: not a version"));
 }
 
@@ -117,13 +117,13 @@ fn sets_are_alternatives_and_rules_hold_together() {
     let ask = |sets: &[String]| {
         let text = format!("compatibilities: [{}]", sets.join(","));
         let all = says(&read_sensible(text.as_bytes()).unwrap(), Mode::Lenient);
-        (all.answer, all.score.weight)
+        (all.summary.answer, all.summary.score.weight)
     };
     assert_eq!(ask(&[set("a", 5, &[yes, yes]), set("b", 9, &[yes, no])]), (Answer::True, 5));
     assert_eq!(ask(&[set("a", 5, &[yes]), set("b", 9, &[yes])]), (Answer::True, 9));
     assert_eq!(ask(&[set("a", 5, &[no]), set("b", 9, &[yes, no])]).0, Answer::False);
     let empty = says(&read_sensible(b"compatibilities: []").unwrap(), Mode::Lenient);
-    assert!(!empty.declared && empty.notes[0].contains("asks for nothing"));
+    assert!(!empty.summary.declared && empty.notes[0].contains("asks for nothing"));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn vars_come_out_of_rules_that_match() {
     };
     let both = |any: &str, mode| {
         let text = format!("compatibilities: [{{rules: [{}]}}, {{rules: [{back}]}}]", first(any));
-        says(&read_sensible(text.as_bytes()).unwrap(), mode).answer
+        says(&read_sensible(text.as_bytes()).unwrap(), mode).summary.answer
     };
     assert_eq!((both("AVX", Mode::Lenient), both("AVX", Mode::Strict)), (Answer::True, Answer::True));
     // NFD lets the vars out although matchAny failed.
@@ -147,9 +147,9 @@ fn vars_come_out_of_rules_that_match() {
         );
         says(&rules(&format!("{first}, {back}")), Mode::Lenient)
     };
-    assert_eq!(template("{{ range .cpu.cpuid }}a=true{{ end }}").answer, Answer::True);
+    assert_eq!(template("{{ range .cpu.cpuid }}a=true{{ end }}").summary.answer, Answer::True);
     let other = template("{{ with .cpu }}a=true{{ end }}");
-    assert_eq!(other.answer, Answer::Unknown);
+    assert_eq!(other.summary.answer, Answer::Unknown);
     assert!(other.reasons[1].text.contains("varsTemplate: {{ with .cpu }} is not supported"), "{:?}", other.reasons);
 }
 

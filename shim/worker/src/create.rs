@@ -67,7 +67,8 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         Mode::Observe | Mode::Select => {}
     }
     let (config, bundle) = (&config, &bundle);
-    let mut create = Create { call, config, bundle, mode, story: &mut story, deadline: None, default_fits: false };
+    let (deadline, default_fits, otherwise) = (None, false, None);
+    let mut create = Create { call, config, bundle, mode, story: &mut story, deadline, default_fits, otherwise };
     let (reply, priority) = match create.run(relay).await {
         Ok(priority) => (Reply::Leave, priority),
         Err(End::GivenUp) => return,
@@ -89,6 +90,8 @@ pub(crate) struct Create<'a> {
     pub(crate) deadline: Option<Instant>,
     /// Artifacts that count say that the entry that containerd chose fits: it may run whatever happens to a swap.
     pub(crate) default_fits: bool,
+    /// Why the container is refused where a swap was decided and fails.
+    pub(crate) otherwise: Option<String>,
 }
 
 /// The facts on their way.
@@ -130,6 +133,7 @@ impl Create<'_> {
         let default = decided.decision.default;
         let mut entries = decided.decision.entries.iter();
         self.default_fits = entries.any(|entry| Some(entry.digest) == default && entry.verdict == Verdict::Compatible);
+        self.otherwise.clone_from(&decided.decision.otherwise);
         // What counts under `warn` although nobody trusted signed it is to be seen.
         let unsigned = decided.decision.inputs.standings.values().any(|standing| standing.signer().is_none());
         let loud = unsigned && self.config.selection.policy.trust.mode == TrustMode::Warn;

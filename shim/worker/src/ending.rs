@@ -93,11 +93,12 @@ impl Create<'_> {
     }
 
     /// The answer where the container stays as containerd made it, because of `why`: under `require` that needs a trusted
-    /// artifact that says so.
+    /// artifact that says so. What the decision says about a failing swap holds in any mode of trust.
     pub(crate) fn without_swap(&self, why: &str) -> Reply {
-        match self.strict() && !self.default_fits {
-            true => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
-            false => Reply::Leave,
+        match &self.otherwise {
+            Some(refused) if self.mode == Mode::Select => Reply::Deny(format!("bestfit: {why}; {refused}")),
+            _ if self.strict() && !self.default_fits => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
+            _ => Reply::Leave,
         }
     }
 
@@ -145,13 +146,23 @@ mod tests {
         End::Leave(Priority::Info, "no index".to_owned())
     }
 
+    /// What the decision says about the entry that containerd chose.
+    #[derive(Clone, Default)]
+    struct Allowed {
+        default_fits: bool,
+        otherwise: Option<String>,
+    }
+
     /// The answer and the record for one end under one configuration.
-    fn ended(end: End, change: impl FnOnce(&mut Config), default_fits: bool) -> (String, String) {
+    fn ended(end: End, change: impl FnOnce(&mut Config), allowed: Allowed) -> (String, String) {
+        let Allowed { default_fits, otherwise } = allowed;
         let (call, mut config, mut story) = (call(), Config::default(), Story::new("k8s.io", "c"));
         change(&mut config);
         let bundle = Bundle { original: Vec::new(), spec: serde_json::json!({}) };
         let (config, bundle, mode) = (&config, &bundle, config.mode);
-        let mut create = Create { call: &call, config, bundle, mode, story: &mut story, deadline: None, default_fits };
+        let story_ref = &mut story;
+        let mut create =
+            Create { call: &call, config, bundle, mode, story: story_ref, deadline: None, default_fits, otherwise };
         let (reply, _) = create.ended(end);
         let reply = match reply {
             Reply::Leave => "leave".to_owned(),
@@ -179,7 +190,7 @@ mod tests {
             (End::Exempt("a sandbox (pause) container".to_owned()), require, false, "leave"),
             (End::Deny("no".to_owned()), |_| {}, true, "bestfit: no"),
         ] {
-            let (reply, record) = ended(end, change, default_fits);
+            let (reply, record) = ended(end, change, Allowed { default_fits, otherwise: None });
             assert_eq!(reply, expected, "{record}");
             assert_eq!(record.starts_with("denied"), reply != "leave", "the record says what was done: {record}");
         }
@@ -187,7 +198,19 @@ mod tests {
             require(config);
             config.mode = Mode::Observe;
         };
-        assert_eq!(ended(failed(), observing, false).0, "leave");
+        assert_eq!(ended(failed(), observing, Allowed::default()).0, "leave");
+    }
+
+    /// A denied entry does not run because a swap failed.
+    #[test]
+    fn a_swap_that_fails_refuses_what_the_decision_does_not_let_run() {
+        let denied = Allowed { default_fits: true, otherwise: Some("site rule \"old\" denies it".to_owned()) };
+        let failed = || End::Failed("no content".to_owned());
+        let refused = "bestfit: no content; site rule \"old\" denies it";
+        assert_eq!(ended(failed(), |_| {}, denied.clone()).0, refused);
+        assert_eq!(ended(failed(), require, denied.clone()).0, refused);
+        assert_eq!(ended(failed(), |config| config.mode = Mode::Observe, denied.clone()).0, "leave");
+        assert_eq!(ended(End::Exempt("a sandbox (pause) container".to_owned()), |_| {}, denied).0, "leave");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn a_container_is_told_of_its_own_devices() {
         (visible("1"), "1 | NVIDIA L4 | 8.9 | -"),
         (visible("GPU-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e165"), "1 | NVIDIA L4 | 8.9 | -"),
         (node("/dev/nvidia1", 195, 1), "1 | NVIDIA L4 | 8.9 | -"),
-        (visible("all"), "2 | NVIDIA H100 80GB HBM3 NVIDIA L4 | 8.9 9.0 | -"),
+        (visible("all"), "2 | NVIDIA H100 80GB HBM3 NVIDIA L4 | 8.9 9.0 | 0 2"),
         (visible("MIG-x"), "? | ? | ? | ?"),
         (json!({}), "- | - | - | -"),
     ] {

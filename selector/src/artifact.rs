@@ -282,6 +282,12 @@ fn read_manifest(
         let alternative = raw.annotations.as_ref().and_then(alternative);
         layers.push(Layer { alternative, form, content });
     }
+    // What is attached with this type is meant to say something: a type by mistake must not make it say nothing.
+    if layers.is_empty() && !manifest.layers.is_empty() {
+        let types: BTreeSet<String> = manifest.layers.iter().map(|raw| json::plain(&raw.media_type, 100)).collect();
+        let types = types.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        return Err(ArtifactError::Malformed(format!("none of its layers is a compatibility document: {types}")));
+    }
     Ok(Parsed { digest, created, layers, notes, signer: None, inline: false })
 }
 
@@ -383,6 +389,11 @@ mod tests {
         assert_eq!(error(&with("\"subject\"", "\"topic\"")), "it has no subject");
         assert!(error(&with(ARTIFACT_TYPE, "application/spdx+json")).contains("ignored"));
         assert_eq!(error(&with("\"schemaVersion\":2", "\"schemaVersion\":1")), "its manifest is no OCI image manifest");
+        assert_eq!(
+            error(&with(LAYER_TYPE, "application/vnd.oci.image.layer.v1.tar")),
+            "none of its layers is a compatibility document: \"application/vnd.oci.image.layer.v1.tar\"",
+            "the type that oras gives to what is attached without one"
+        );
         let mut artifact = attach().artifact();
         artifact.layers.clear();
         assert_eq!(error(&artifact), "could not be read: layer 0 was not fetched");

@@ -38,7 +38,7 @@ fn a_swap_says_what_holds_where_it_cannot_be_applied() {
     let denied = "site rule \"old\" denies the entry that containerd chose";
     let no = "the entry that containerd chose does not fit this host (selection.on_no_fit = \"deny\")";
     type Change = Box<dyn FnOnce(&mut Inputs)>;
-    let table: [([Option<&str>; 2], Change, Option<&str>); 7] = [
+    let table: Vec<(_, Change, _)> = vec![
         ([None, Some(FITS)], Box::new(|_| {}), None),
         ([None, Some(FITS)], Box::new(deny("default")), Some(denied)),
         ([Some(NOT), Some(FITS)], Box::new(|_| {}), None),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Fact, Facts, State, Value};
-use crate::schema::{Schemas, Type};
+use crate::schema::{Absent, Key, Schemas, Type};
 
 /// The group that these facts stand in.
 const GROUP: &str = "host";
@@ -86,9 +86,10 @@ impl Kind {
 }
 
 /// Records what the devices of a kind among `facts.devices` say together: their count, and for each key that any of them
-/// speaks about what holds on each that does. Numbers become the least, truths hold where all do, sets become what is
-/// common, and texts and versions that differ become a set, each of which a requirement is held against. What one could not
-/// see is unknown; what one lacks is absent.
+/// speaks about what holds on each that does. Sets become what is common; numbers, texts, versions and truths that differ
+/// become a set, each of which a requirement is held against (`"several": "each"`): the least alone would satisfy `<1` for
+/// a device that has more. What one could not see is unknown; what one lacks is what the schema says that absence means. A
+/// fabric is there where any interface has it: a job goes over that one, whatever is linked by the others.
 pub fn summarize(facts: &mut Facts, kind: Kind) {
     let devices: Vec<&Device> = facts.devices.iter().filter(|device| device.kind == kind).collect();
     let mut said: BTreeMap<String, Fact> = BTreeMap::new();
@@ -99,6 +100,7 @@ pub fn summarize(facts: &mut Facts, kind: Kind) {
     }
     for (key, fact) in devices.iter().flat_map(|device| &device.facts) {
         let joined = match said.remove(key) {
+            Some(before) if kind == Kind::Fabric && is_of(key, Type::Bool) => either(before, fact.clone()),
             Some(before) => join(key, before, fact.clone()),
             None => fact.clone(),
         };
@@ -111,51 +113,69 @@ pub fn summarize(facts: &mut Facts, kind: Kind) {
 
 /// What holds on both. The source is that of the fact that decided.
 fn join(key: &str, a: Fact, b: Fact) -> Fact {
-    match (&a.state, &b.state) {
-        (State::Unknown { .. }, _) => a,
-        (_, State::Unknown { .. }) => b,
-        (State::Absent, _) => a,
-        (_, State::Absent) => b,
-        (State::Known { value: left }, State::Known { value: right }) => match lesser(key, left, right) {
-            None => Fact::unknown(format!("devices differ, and {left} and {right} have no order"), a.source),
-            Some(value) if value == *left => a,
-            Some(value) if value == *right => b,
-            Some(value) => Fact::known(value, a.source),
-        },
-    }
-}
-
-fn lesser(key: &str, left: &Value, right: &Value) -> Option<Value> {
+    let (left, right) = match (&a.state, &b.state) {
+        (State::Unknown { .. }, _) => return a,
+        (_, State::Unknown { .. }) => return b,
+        (State::Absent, State::Absent) => return a,
+        (left, right) => (value(key, left), value(key, right)),
+    };
     match (left, right) {
-        (Value::Bool(a), Value::Bool(b)) => Some(Value::Bool(*a && *b)),
-        (Value::Int(a), Value::Int(b)) => Some(Value::Int(*a.min(b))),
-        (Value::Text(a), Value::Text(b)) if a == b => Some(left.clone()),
-        // Texts that differ were gathered into a set before.
-        (Value::Set(a), Value::Set(b)) if is_set(key) => Some(Value::Set(a & b)),
-        (a, b) => match (texts(a), texts(b)) {
-            (Some(a), Some(b)) => Some(Value::Set(&a | &b)),
-            _ => None,
-        },
+        (None, _) => a,
+        (_, None) => b,
+        (Some(left), Some(right)) if left == right => a,
+        (Some(left), Some(right)) => Fact::known(all(key, left, right), a.source),
     }
 }
 
-fn texts(value: &Value) -> Option<BTreeSet<String>> {
+/// What a device says where it has the thing or the schema says what not to have it means; `None` where no requirement holds.
+fn value(key: &str, state: &State) -> Option<Value> {
+    match (state, meaning(key).map_or(Absent::Mismatch, |key| key.absent)) {
+        (State::Known { value }, _) => Some(value.clone()),
+        (_, Absent::False) => Some(Value::Bool(false)),
+        (_, Absent::Zero) => Some(Value::Int(0)),
+        (_, Absent::Mismatch) => None,
+    }
+}
+
+/// Two values that differ, as one.
+fn all(key: &str, left: Value, right: Value) -> Value {
+    match (left, right) {
+        (Value::Set(a), Value::Set(b)) if is_of(key, Type::Set) => Value::Set(&a & &b),
+        // Values that differ were gathered into a set before.
+        (left, right) => Value::Set(&texts(left) | &texts(right)),
+    }
+}
+
+fn texts(value: Value) -> BTreeSet<String> {
     match value {
-        Value::Text(text) => Some([text.clone()].into()),
-        Value::Set(texts) => Some(texts.clone()),
-        Value::Bool(_) | Value::Int(_) => None,
+        Value::Set(texts) => texts,
+        one => [one.to_string()].into(),
     }
 }
 
-fn is_set(key: &str) -> bool {
-    let host = Schemas::builtin().group(GROUP);
-    host.and_then(|host| host.key(key)).is_some_and(|(_, key)| key.kind == Type::Set)
+/// A truth that one of them has is one of both, whatever is not known of the other.
+fn either(a: Fact, b: Fact) -> Fact {
+    let rank = |fact: &Fact| match &fact.state {
+        State::Known { value: Value::Bool(true) } => 2,
+        State::Unknown { .. } => 1,
+        _ => 0,
+    };
+    if rank(&b) > rank(&a) { b } else { a }
+}
+
+fn meaning(key: &str) -> Option<&Key> {
+    Some(Schemas::builtin().group(GROUP)?.key(key)?.1)
+}
+
+fn is_of(key: &str, kind: Type) -> bool {
+    meaning(key).is_some_and(|key| key.kind == kind)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::Several;
+    use crate::value::Requirement;
 
     fn device(address: &str, facts: &[(&str, Value)]) -> Device {
         let facts = facts.iter().map(|(key, value)| ((*key).to_owned(), Fact::known(value.clone(), address)));
@@ -197,8 +217,55 @@ mod tests {
         assert_eq!(state(&found, key), set(["10.0", "9.0"]));
         assert_eq!(state(&found, "nvidia.gpu.model"), set(["A", "B"]));
         assert_eq!(state(&found, "nvidia.gpu.count"), known(3));
-        assert_eq!(state(&found, "amd.vram"), known(4));
-        assert_eq!(found.get(GROUP, "amd.vram").unwrap().source, "0000:02:00.0");
+        assert_eq!(state(&found, "amd.vram"), set(["4", "8"]));
+    }
+
+    /// What is asked of several devices holds where it holds on each of them alone, and only there.
+    #[test]
+    fn several_devices_never_give_more_than_each_of_them() {
+        let host = Schemas::builtin().group(GROUP).unwrap();
+        let facts = |values: &[Value]| values.iter().map(|value| Fact::known(value.clone(), "x")).collect::<Vec<_>>();
+        let mut parts = facts(&[7.into(), 0.into(), 7.into()]);
+        parts.push(Fact::absent("no MIG"));
+        let table = [
+            ("nvidia.mig.instances", parts, ["\"<1\"", "7", "\">=0\"", "\"[0,7)\""].as_slice()),
+            ("amd.vram", facts(&[(16_i64 << 30).into(), (192_i64 << 30).into()]), &[r#""[16Gi,32Gi]""#, r#"">=16Gi""#]),
+            ("nvidia.compute_capability", facts(&["8.0".into(), "9.0".into()]), &[r#""[8.0,9.0)""#, r#"">=8.0""#]),
+            ("fabric.efa.generation", vec![Fact::known(2, "x"), Fact::absent("y")], &["0", "2", "\">=0\""]),
+        ];
+        for (name, facts, wanted) in table {
+            let (_, key) = host.key(name).unwrap();
+            for wanted in wanted {
+                let asked = Requirement::read(key, &serde_json::from_str(wanted).unwrap()).unwrap();
+                for first in &facts {
+                    for second in &facts {
+                        let both = join(name, first.clone(), second.clone());
+                        let alone = |fact: &Fact| asked.hold(Some(&fact.state)).answer;
+                        assert_eq!(
+                            alone(&both),
+                            alone(first).and(alone(second)),
+                            "{name} {wanted}: {first:?} {second:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fabric_is_there_where_any_interface_has_it() {
+        let roce = |fact: Fact| Device {
+            kind: Kind::Fabric,
+            facts: [("fabric.roce".to_owned(), fact)].into(),
+            ..device("x", &[])
+        };
+        let (up, down) = (Fact::known(true, "a"), Fact::unknown("no identifier is set", "b"));
+        for devices in [[&up, &down], [&down, &up]] {
+            let devices = devices.map(|fact| roce(fact.clone())).to_vec();
+            let mut facts = Facts { devices, ..Facts::default() };
+            summarize(&mut facts, Kind::Fabric);
+            assert_eq!(state(&facts, "fabric.roce"), known(true));
+        }
     }
 
     /// Otherwise one device that satisfies a requirement would answer for the others.
@@ -207,7 +274,7 @@ mod tests {
         let host = Schemas::builtin().group(GROUP).unwrap();
         for (name, key) in host.keys().filter(|(name, _)| Kind::ALL.iter().any(|kind| name.starts_with(kind.prefix())))
         {
-            let one_value = matches!(key.kind, Type::String | Type::Enum | Type::Dag | Type::Version);
+            let one_value = !matches!(key.kind, Type::Set | Type::Bool);
             assert_eq!(key.several == Several::Each, one_value, "{name}");
         }
     }

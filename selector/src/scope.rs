@@ -40,6 +40,9 @@ const CDI_VENDORS: [(&str, Kind); 6] = [
     ("habana.ai", Kind::Accelerator),
 ];
 
+/// Nodes of the kernel's own that facts are about, and that stand for no device one by one.
+const NODES: [&str; 4] = ["/dev/kvm", "/dev/fuse", "/dev/xpmem", "/dev/knem"];
+
 /// What a container was given of one kind of devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub enum Given {
@@ -82,6 +85,8 @@ pub struct Scope {
     others: BTreeSet<String>,
     /// Nodes below `/dev/dri`: they do not say whose they are.
     graphics: Given,
+    /// The kernel's own nodes that were given, or may have been.
+    nodes: BTreeMap<&'static str, Given>,
     /// What the container's user says about `NVIDIA_REQUIRE_*`: `NAME=VALUE`.
     required: Vec<String>,
 }
@@ -103,6 +108,9 @@ impl Scope {
             let number = |key| device.get(key).and_then(Value::as_u64);
             let numbers = number("major").zip(number("minor")).filter(|_| matches!(text(device, "type"), "c" | "u"));
             let path = text(device, "path");
+            if let Some(node) = NODES.into_iter().find(|node| *node == path) {
+                scope.nodes.insert(node, Given::Devices(BTreeSet::new()));
+            }
             let name = || Name::Node {
                 path: path.to_owned(),
                 numbers: numbers.map(|(major, minor)| format!("{major}:{minor}")),
@@ -142,6 +150,14 @@ impl Scope {
         matches!(self.given(Kind::Nvidia), Given::Devices(_)).then(|| self.required.clone())
     }
 
+    /// Whether one of [`NODES`] was given. What a CDI device of a vendor that is not known here brings cannot be told.
+    fn node(&self, path: &str) -> Given {
+        match self.nodes.get(path) {
+            None if !self.others.is_empty() => Given::Untold("a CDI device of another vendor was asked for".to_owned()),
+            given => given.cloned().unwrap_or_default(),
+        }
+    }
+
     fn give(&mut self, kind: Kind, name: Option<Name>) {
         add(self.given.entry(kind).or_default(), name);
     }
@@ -166,8 +182,12 @@ impl Scope {
             return self.give(Kind::Nvidia, (!name.is_empty()).then(|| visible_name(Kind::Nvidia, &name)));
         }
         let why = "device nodes are mounted; whether they may be opened cannot be told";
+        let source = source.trim_end_matches('/');
+        for path in NODES.into_iter().filter(|path| source == "/dev" || source == *path) {
+            self.nodes.entry(path).or_insert_with(|| Given::Untold(why.to_owned()));
+        }
         match node(source, None) {
-            _ if source.trim_end_matches('/') == "/dev" => self.doubt_all(why),
+            _ if source == "/dev" => self.doubt_all(why),
             Some(Node::Of(kind)) => self.doubt(kind, why),
             Some(Node::Graphics) if self.graphics == Given::Nothing => self.graphics = Given::Untold(why.to_owned()),
             Some(Node::Any) => self.doubt_all(why),

@@ -166,13 +166,12 @@ impl Requirement {
     fn depth(&self, host: &Value) -> Option<Option<Depth>> {
         let shallow = |holds: bool| holds.then_some([0; 4]);
         match &self.accepts {
-            Accepts::Bool(wanted) => host_boolean(host).map(|host| shallow(wanted.contains(&host))),
-            Accepts::Int(ranges) => {
-                host_number(host, integer).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
-            }
-            Accepts::Quantity(ranges) => {
-                host_number(host, quantity).map(|host| shallow(ranges.iter().any(|range| range.contains(host))))
-            }
+            Accepts::Bool(wanted) => match host {
+                Value::Bool(host) => Some(shallow(wanted.contains(host))),
+                _ => self.of_several(host, |text| Some(shallow(wanted.contains(&boolean(text)?)))),
+            },
+            Accepts::Int(ranges) => self.number(host, ranges, integer),
+            Accepts::Quantity(ranges) => self.number(host, ranges, quantity),
             Accepts::Version(ranges) => self.of_several(host, |text| deepest(ranges, text)),
             Accepts::Text(wanted) => {
                 let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == self.canonical(text));
@@ -191,15 +190,32 @@ impl Requirement {
         }
     }
 
+    fn number(&self, host: &Value, ranges: &[Range<i64>], read: fn(&str) -> Option<i64>) -> Option<Option<Depth>> {
+        let within = |number: i64| ranges.iter().any(|range| range.contains(number)).then_some([0; 4]);
+        match host {
+            Value::Int(number) => Some(within(*number)),
+            Value::Bool(_) => None,
+            Value::Text(_) | Value::Set(_) => self.of_several(host, |text| read(text).map(within)),
+        }
+    }
+
     /// What holds of one value of the host, or of several of them: of those that any is enough of the deepest counts, of
-    /// those that each must satisfy it the least. A value that cannot be read is none of the former, and opens the latter.
+    /// those that each must satisfy it the least. One that fails is enough to fail; a value that cannot be read leaves open
+    /// what the others do not decide.
     fn of_several(&self, host: &Value, one: impl Fn(&str) -> Option<Option<Depth>>) -> Option<Option<Depth>> {
         match (host, self.several) {
             (Value::Set(values), Several::Any) if values.is_empty() => Some(None),
             (Value::Set(values), Several::Any) => values.iter().filter_map(|value| one(value)).max(),
             (Value::Set(values), Several::Each) => {
-                let all: Option<Vec<Option<Depth>>> = values.iter().map(|value| one(value)).collect();
-                all.map(|all| all.into_iter().min().flatten())
+                let mut least = Some(Some([u64::MAX; 4]));
+                for value in values {
+                    match (one(value), least) {
+                        (Some(None), _) => return Some(None),
+                        (None, _) | (_, None) => least = None,
+                        (found, before) => least = found.min(before),
+                    }
+                }
+                if values.is_empty() { Some(None) } else { least }
             }
             (value, _) => one(&text_of(value)),
         }
@@ -319,13 +335,6 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn host_boolean(host: &Value) -> Option<bool> {
-    match host {
-        Value::Bool(value) => Some(*value),
-        other => boolean(&text_of(other)),
-    }
-}
-
 fn integer(text: &str) -> Option<i64> {
     text.trim().parse().ok()
 }
@@ -347,14 +356,6 @@ fn quantity(text: &str) -> Option<i64> {
         _ => return None,
     };
     text[..digits].parse::<i64>().ok()?.checked_mul(factor)
-}
-
-fn host_number(host: &Value, read: fn(&str) -> Option<i64>) -> Option<i64> {
-    match host {
-        Value::Int(value) => Some(*value),
-        Value::Text(text) => read(text),
-        Value::Bool(_) | Value::Set(_) => None,
-    }
 }
 
 fn number_range(key: &Key, text: &str, value: fn(&str) -> Option<i64>) -> Option<Range<i64>> {
@@ -447,6 +448,7 @@ mod tests {
         assert_eq!(ask(version, r#""[8.0,9.0)""#, two(["8.0", "9.0"])), False, "the least alone would do");
         assert_eq!(ask(version, r#"["[8.0,9.0)","[9.0,10)"]"#, two(["8.0", "9.0"])), True);
         assert_eq!(ask(version, r#"">=9.0""#, two(["weird", "9.0"])), Unknown);
+        assert_eq!(ask(version, r#"">=10""#, two(["weird", "9.0"])), False, "one of them fails for certain");
         let text = r#"{"type":"string","several":"each"}"#;
         assert_eq!(ask(text, r#""A""#, two(["A", "B"])), False);
         assert_eq!(ask(text, r#"["A","B"]"#, two(["A", "B"])), True);

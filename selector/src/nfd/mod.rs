@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
+use crate::features::Features;
 use crate::matching::{Alternatives, Assessment, Host, SILENT};
 
 /// The type of NFD's artifacts.
@@ -55,10 +56,17 @@ pub fn assess(spec: &Spec, host: &Host<'_>, mode: Mode, artifact: Digest) -> Ass
     let mut sets = lenient::sets(spec, host, artifact);
     if mode == Mode::Strict {
         match evaluate(spec, &host.facts.features) {
-            Ok(statuses) => sets.iter_mut().zip(statuses).for_each(|(set, status)| {
-                let all = status.rules.iter().all(|rule| rule.is_match);
-                set.summary.answer = if all { Answer::True } else { Answer::False };
-            }),
+            Ok(statuses) => {
+                let unread = unread(spec, &host.facts.features);
+                for ((set, status), unread) in sets.iter_mut().zip(statuses).zip(unread) {
+                    // What could not be read is for NFD what is not there, and so would be an answer made of an error.
+                    if unread && set.summary.answer == Answer::Unknown {
+                        continue;
+                    }
+                    let all = status.rules.iter().all(|rule| rule.is_match);
+                    set.summary.answer = if all { Answer::True } else { Answer::False };
+                }
+            }
             Err(stop) => sets.iter_mut().for_each(|set| {
                 set.summary.answer = Answer::True;
                 set.unknown(stop.to_string(), Some(artifact));
@@ -78,6 +86,23 @@ pub fn assess(spec: &Spec, host: &Host<'_>, mode: Mode, artifact: Digest) -> Ass
     all.summary = alternatives.either();
     all.notes.extend(spec.notes.iter().cloned());
     all
+}
+
+/// For each set, whether it asks about features of which some could not be read, itself or by the vars of a set before it.
+fn unread(spec: &Spec, features: &Features) -> Vec<bool> {
+    let mut before = false;
+    let unread = spec.sets.iter().map(|set| {
+        let mut terms = set.rules.iter().flat_map(Rule::all_terms);
+        before |= terms.any(|term| {
+            let feature = term.feature.to_lowercase();
+            let is_part = |name: &String| {
+                name.strip_prefix(&feature).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            features.unknown.keys().any(is_part)
+        });
+        before
+    });
+    unread.collect()
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Spec {
 }
 
 impl Rule {
-    fn all_terms(&self) -> impl Iterator<Item = &Term> {
+    pub(super) fn all_terms(&self) -> impl Iterator<Item = &Term> {
         self.terms.iter().chain(self.any.iter().flatten())
     }
 }

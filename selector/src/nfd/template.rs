@@ -13,6 +13,8 @@ use parse::{Branch, Command, Operand, Part, Pipeline};
 const MAX_TEMPLATE: usize = 64 << 10;
 /// The longest text that a template may expand to, in bytes.
 const MAX_EXPANDED: usize = 256 << 10;
+/// The most bytes that the values of one expansion have together.
+const MAX_VALUES: usize = 4 << 20;
 /// The most steps of one expansion.
 const MAX_STEPS: usize = 100_000;
 
@@ -50,7 +52,7 @@ pub(super) fn expand(template: &str, matched: &Matched) -> Result<BTreeMap<Strin
         return Err(TemplateError::Fails(format!("the template has more than {MAX_TEMPLATE} bytes")));
     }
     let parts = parse::parse(template)?;
-    let mut expansion = Expansion { root: matched, text: String::new(), steps: 0 };
+    let mut expansion = Expansion { root: matched, text: String::new(), values: 0, steps: 0 };
     expansion.parts(&parts, &Value::Root(matched))?;
     let mut vars = BTreeMap::new();
     for line in expansion.text.split('\n').map(str::trim).filter(|line| !line.is_empty()) {
@@ -65,13 +67,15 @@ pub(super) fn expand(template: &str, matched: &Matched) -> Result<BTreeMap<Strin
 struct Expansion<'m> {
     root: &'m Matched,
     text: String,
+    /// Bytes of the values so far.
+    values: usize,
     steps: usize,
 }
 
 impl<'m> Expansion<'m> {
     fn parts(&mut self, parts: &[Part<'_>], dot: &Value<'m>) -> Result<(), TemplateError> {
         for part in parts {
-            self.steps += 1;
+            self.step(None)?;
             match part {
                 Part::Text(text) => self.text.push_str(text),
                 Part::Print(pipeline) => {
@@ -84,9 +88,22 @@ impl<'m> Expansion<'m> {
                 }
                 Part::Range(branch) => self.range(branch, dot)?,
             }
-            if self.text.len() > MAX_EXPANDED || self.steps > MAX_STEPS {
-                return Err(TemplateError::Unsupported(format!("it expands to more than {MAX_EXPANDED} bytes")));
+            if self.text.len() > MAX_EXPANDED {
+                return Err(too_long());
             }
+        }
+        Ok(())
+    }
+
+    /// Counts a step, and the value that came of it.
+    fn step(&mut self, value: Option<&Value<'m>>) -> Result<(), TemplateError> {
+        self.steps += 1;
+        self.values = self.values.saturating_add(value.map_or(0, Value::bytes));
+        if self.steps > MAX_STEPS {
+            return Err(TemplateError::Unsupported(format!("it takes more than {MAX_STEPS} steps")));
+        }
+        if self.values > MAX_VALUES {
+            return Err(TemplateError::Unsupported(format!("its values have more than {MAX_VALUES} bytes")));
         }
         Ok(())
     }
@@ -103,7 +120,7 @@ impl<'m> Expansion<'m> {
         elements.iter().try_for_each(|element| self.parts(&branch.then, element))
     }
 
-    fn pipeline(&self, pipeline: &Pipeline<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
+    fn pipeline(&mut self, pipeline: &Pipeline<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
         let mut handed = None;
         for command in &pipeline.0 {
             let value = match (command, handed.take()) {
@@ -112,26 +129,33 @@ impl<'m> Expansion<'m> {
                     return Err(TemplateError::Fails("a value is handed to what is no function".to_owned()));
                 }
                 (Command::Call(name, arguments), last) => {
-                    let given = arguments.iter().map(|argument| self.operand(argument, dot));
-                    let arguments = given.chain(last.map(Ok)).collect::<Result<_, _>>()?;
-                    functions::call(name, arguments)?
+                    let given: Result<Vec<_>, _> =
+                        arguments.iter().map(|argument| self.operand(argument, dot)).collect();
+                    functions::call(name, given?.into_iter().chain(last).collect())?
                 }
             };
+            self.step(Some(&value))?;
             handed = Some(value);
         }
         handed.ok_or_else(|| TemplateError::Fails("an empty action".to_owned()))
     }
 
-    fn operand(&self, operand: &Operand<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
-        Ok(match operand {
+    fn operand(&mut self, operand: &Operand<'_>, dot: &Value<'m>) -> Result<Value<'m>, TemplateError> {
+        let value = match operand {
             Operand::Text(text) => Value::Text(text.clone()),
             Operand::Int(number) => Value::Int(*number),
             Operand::Bool(value) => Value::Bool(*value),
             Operand::Field { root: true, path } => field(Value::Root(self.root), path)?,
             Operand::Field { root: false, path } => field(dot.clone(), path)?,
             Operand::Inner(pipeline, path) => field(self.pipeline(pipeline, dot)?, path)?,
-        })
+        };
+        self.step(Some(&value))?;
+        Ok(value)
     }
+}
+
+fn too_long() -> TemplateError {
+    TemplateError::Unsupported(format!("it expands to more than {MAX_EXPANDED} bytes"))
 }
 
 /// Goes down by names. NFD has missing ones be errors.
@@ -160,6 +184,15 @@ impl Value<'_> {
             Self::Int(number) => *number != 0,
             Self::Bool(value) => *value,
             Self::Nothing => false,
+        }
+    }
+
+    /// The bytes of its texts; what it only refers to takes none.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Texts(texts) => texts.iter().map(String::len).sum(),
+            _ => 0,
         }
     }
 

@@ -114,6 +114,34 @@ fn tells_failing_from_unsupported() {
     assert!(run(&format!("a={{{{ {}1{} }}}}", "(".repeat(9999), ")".repeat(9999))).is_err());
 }
 
+/// A few bytes of template must not ask for gigabytes.
+#[test]
+fn what_a_template_makes_is_bounded() {
+    let grown = (0..12).fold("\"a\"".to_owned(), |text, _| format!("({text} | replace \"a\" \"{}\")", "a".repeat(10)));
+    let joined = format!("join \"{}\" (list {})", "s".repeat(9000), "\"x\" ".repeat(100));
+    let many = format!("list {}", "(replace \"a\" \"aaaaaaaaaa\" \"aaaaaaaaaa\") ".repeat(900));
+    let wide = format!("{{{{ range .pci.device }}}}x={{{{ \"{}\" | len }}}}\n{{{{ end }}}}", "a".repeat(60_000));
+    for (template, expected) in [
+        (format!("a={{{{ {grown} }}}}"), "it expands to more than 262144 bytes"),
+        (format!("a={{{{ {joined} }}}}"), "it expands to more than 262144 bytes"),
+        (format!("a={{{{ {many} | len }}}}"), "ok"),
+        (wide, "ok"),
+        ("{{ range .pci.device }}{{ end }}".repeat(1900), "ok"),
+    ] {
+        let shown = match run(&template) {
+            Err(TemplateError::Unsupported(why) | TemplateError::Fails(why)) => why,
+            Ok(_) => "ok".to_owned(),
+        };
+        assert_eq!(shown, expected, "{}", &template[..60]);
+    }
+    let element: Element = [("k".to_owned(), "a".repeat(1000))].into();
+    let many: Matched = [("d".to_owned(), [("f".to_owned(), vec![element; 5000])].into())].into();
+    let values = expand("{{ range .d.f }}{{ if eq .k \"b\" }}{{ end }}{{ end }}", &many);
+    assert_eq!(values, Err(TemplateError::Unsupported("its values have more than 4194304 bytes".to_owned())));
+    let steps = expand(&format!("{{{{ range .d.f }}}}{}{{{{ end }}}}", "{{ if true }}{{ end }}".repeat(20)), &many);
+    assert_eq!(steps, Err(TemplateError::Unsupported("it takes more than 100000 steps".to_owned())));
+}
+
 proptest! {
     #[test]
     fn no_template_makes_it_panic(

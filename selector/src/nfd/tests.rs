@@ -195,3 +195,22 @@ fn the_policy_chooses_the_mode() {
     inputs.policy.nfd = Mode::Strict;
     assert_eq!(decide(&inputs).unwrap().entries[0].verdict, Verdict::Undetermined);
 }
+
+/// NFD takes what could not be read for what is not there; an answer made of an error is none.
+#[test]
+fn strict_answers_are_not_made_of_read_errors() {
+    for (feature, expressions, expected) in [
+        ("kernel.config", "{X: {op: Exists}}", Answer::Unknown),
+        ("kernel.version", "{nope: {op: DoesNotExist}}", Answer::Unknown),
+        ("kernel.version", "{major: {op: In, value: ['5']}}", Answer::True),
+        ("kernel.version", "{major: {op: In, value: ['6']}}", Answer::False),
+    ] {
+        let rule = format!("{{name: r, matchFeatures: [{{feature: {feature}, matchExpressions: {expressions}}}]}}");
+        assert_eq!(says(&rules(&rule), Mode::Strict).summary.answer, expected, "{feature} {expressions}");
+    }
+    let first =
+        "{name: f, vars: {a: true}, matchFeatures: [{feature: kernel.config, matchExpressions: {X: {op: Exists}}}]}";
+    let back = "{name: back, matchFeatures: [{feature: rule.matched, matchExpressions: {a: {op: IsTrue}}}]}";
+    let text = format!("compatibilities: [{{rules: [{first}]}}, {{rules: [{back}]}}]");
+    assert_eq!(says(&read_sensible(text.as_bytes()).unwrap(), Mode::Strict).summary.answer, Answer::Unknown);
+}

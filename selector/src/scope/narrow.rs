@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pci::PciId;
 use super::summary::own_devices;
 use super::which::{Vendors, Which, which};
-use super::{DIFFER, SOURCE, Scope};
+use super::{DIFFER, Given, SOURCE, Scope};
 use crate::devices::{Device, Kind};
 use crate::facts::{Fact, Facts, State, Value};
 
@@ -47,6 +47,18 @@ const DRIVERS: [(&str, Kind); 14] = [
     ("intel_vpu", Kind::Accelerator),
 ];
 
+/// Keys of the group `host` that are worth nothing without a node of the kernel's.
+const NODES: [(&str, &str); 5] = [
+    ("kvm", KVM),
+    ("kvm.nested", KVM),
+    ("fuse.device", "/dev/fuse"),
+    ("shmem.xpmem", "/dev/xpmem"),
+    ("shmem.knem", "/dev/knem"),
+];
+const KVM: &str = "/dev/kvm";
+/// NFD's feature that says whether there is KVM.
+const KVM_FEATURE: &str = "kernel.kvm";
+
 /// Narrows the facts of a host to what a container was given.
 pub fn narrow(facts: &mut Facts, scope: &Scope) {
     let narrowing = Narrowing::new(facts, scope);
@@ -55,6 +67,31 @@ pub fn narrow(facts: &mut Facts, scope: &Scope) {
     narrowing.modules(facts);
     narrowing.instances(facts);
     own_devices(facts, &narrowing.which);
+    nodes(facts, scope);
+}
+
+/// What needs a node of the kernel's, where the container has none.
+fn nodes(facts: &mut Facts, scope: &Scope) {
+    let held = |node: &str| match scope.node(node) {
+        Given::Devices(_) => Held::Yes,
+        Given::Nothing => Held::No,
+        Given::Untold(why) => Held::Untold(why),
+    };
+    for (key, node) in NODES {
+        if let Some(fact) = facts.facts.get_mut(HOST).and_then(|keys| keys.get_mut(key)) {
+            set(fact, held(node));
+        }
+    }
+    let Some(family) = facts.features.attributes.get_mut(KVM_FEATURE) else { return };
+    let is_on = |value: &String| value == "true";
+    match (family.elements.get("enabled").is_some_and(is_on), held(KVM)) {
+        (false, _) | (true, Held::Yes) => {}
+        (true, Held::No) => drop(family.elements.insert("enabled".to_owned(), "false".to_owned())),
+        (true, Held::Untold(why)) => {
+            family.elements.remove("enabled");
+            facts.features.set_unknown(&format!("{KVM_FEATURE}/enabled"), why);
+        }
+    }
 }
 
 /// Whether a fact is one about the container's devices.
@@ -375,6 +412,34 @@ mod tests {
         assert_eq!(found.features.attributes["local.label"].elements.len(), 1);
         assert_eq!(found.features.flags["kernel.loadedmodule"].elements.len(), 1);
         assert!(found.features.unknown.is_empty());
+    }
+
+    #[test]
+    fn without_its_node_the_kernel_offers_nothing() {
+        let mut whole = host(&[]);
+        for (key, _) in NODES {
+            whole.set(HOST, key, Fact::known(true, "/dev"));
+        }
+        whole.features.set_attribute(KVM_FEATURE, "enabled", "true");
+        let device = |path: &str| json!({"linux": {"devices": [{"path": path, "type": "c", "major": 10, "minor": 1}]}});
+        let mount = |source: &str| json!({"mounts": [{"source": source, "destination": source}]});
+        for (spec, letters, enabled) in [
+            (json!({}), "aaaaa", "false"),
+            (device("/dev/kvm"), "ttaaa", "true"),
+            (device("/dev/fuse"), "aataa", "false"),
+            (mount("/dev"), "?????", "?"),
+            (mount("/dev/xpmem"), "aaa?a", "false"),
+            (mount("/data"), "aaaaa", "false"),
+            (json!({"annotations": {"cdi.k8s.io/x": "vendor.example/kvm=1"}}), "?????", "?"),
+        ] {
+            let found = narrowed(whole.clone(), &spec, &[]);
+            let of_keys: String = NODES.iter().map(|(key, _)| letter(&found, HOST, key)).collect();
+            let feature = found.features.attributes[KVM_FEATURE].elements.get("enabled");
+            assert_eq!((of_keys.as_str(), feature.map_or("?", String::as_str)), (letters, enabled), "{spec}");
+            assert_eq!(feature.is_none(), found.features.unknown.contains_key("kernel.kvm/enabled"), "{spec}");
+        }
+        let without = narrowed(host(&[]), &device("/dev/kvm"), &[]);
+        assert_eq!(letter(&without, HOST, "kvm"), '-', "a node adds no knowledge");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Owns the functions of templates: Go's own (`len`, `eq`, `index`, …) and sprig's, as far as NFD's documentation and rules in
 //! use call them. Each answers as the original does, or not at all.
 
-use super::{TemplateError, Value};
+use super::{MAX_EXPANDED, TemplateError, Value, too_long};
 
 /// Calls a function with all its arguments; the last one is what a pipeline hands on.
 pub(super) fn call<'m>(name: &str, arguments: Vec<Value<'m>>) -> Result<Value<'m>, TemplateError> {
@@ -29,12 +29,26 @@ pub(super) fn call<'m>(name: &str, arguments: Vec<Value<'m>>) -> Result<Value<'m
         ("default", [_, value]) if value.is_true() => value.clone(),
         ("default", [default, _]) => default.clone(),
         ("list", _) => texts(&arguments).map(Value::Texts).ok_or_else(unsupported)?,
-        ("join", [Value::Text(separator), Value::Texts(texts)]) => Value::Text(texts.join(separator)),
+        ("join", [Value::Text(separator), Value::Texts(texts)]) => {
+            let given: usize = texts.iter().map(String::len).sum();
+            bounded(given.checked_add(separator.len().saturating_mul(texts.len())))?;
+            Value::Text(texts.join(separator))
+        }
+        ("replace", [Value::Text(from), Value::Text(to), Value::Text(text)]) if !from.is_empty() => {
+            let found = text.matches(from.as_str()).count();
+            bounded(to.len().checked_mul(found).and_then(|new| new.checked_add(text.len() - from.len() * found)))?;
+            Value::Text(text.replace(from.as_str(), to))
+        }
         ("substr", [Value::Int(start), Value::Int(end), Value::Text(text)]) => {
             Value::Text(substring(*start, *end, text)?)
         }
         _ => Value::Text(text(name, &texts(&arguments).ok_or_else(unsupported)?).ok_or_else(unsupported)?).parted(name),
     })
+}
+
+/// Refuses what is longer than a template may expand to, before it is made.
+fn bounded(length: Option<usize>) -> Result<(), TemplateError> {
+    if length.is_some_and(|length| length <= MAX_EXPANDED) { Ok(()) } else { Err(too_long()) }
 }
 
 /// Functions of texts alone, sprig's with the subject last.
@@ -47,7 +61,6 @@ fn text(name: &str, arguments: &[String]) -> Option<String> {
         ("upper", [text]) if text.is_ascii() => Some(text.to_ascii_uppercase()),
         ("trimPrefix", [prefix, text]) => Some(text.strip_prefix(prefix.as_str()).unwrap_or(text).to_owned()),
         ("trimSuffix", [suffix, text]) => Some(text.strip_suffix(suffix.as_str()).unwrap_or(text).to_owned()),
-        ("replace", [from, to, text]) if !from.is_empty() => Some(text.replace(from.as_str(), to)),
         ("contains", [part, text]) => boolean(text.contains(part.as_str())),
         ("hasPrefix", [prefix, text]) => boolean(text.starts_with(prefix.as_str())),
         ("hasSuffix", [suffix, text]) => boolean(text.ends_with(suffix.as_str())),

@@ -15,14 +15,29 @@ use nix::unistd::Pid;
 use crate::node::Node;
 
 const PATIENCE: Duration = Duration::from_secs(8);
+/// What does not change for so long is not ending any more.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Where runc keeps a directory for each container, by containerd's namespace.
+const RUNC: &str = "/run/containerd/runc";
 
 /// What is left on a node, one line each. What is just ending gets some seconds.
 pub fn of(node: &Node) -> Vec<String> {
+    apart(node, |_| false).1
+}
+
+/// What is left on a node: what `known` names, which may stay as long as it likes and is waited for only until it no longer
+/// changes; and the rest, which gets some seconds.
+pub fn apart(node: &Node, known: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
     let started = Instant::now();
+    let (mut last, mut since) = (Vec::new(), Instant::now());
     loop {
-        let found = look(node);
-        if found.is_empty() || started.elapsed() > PATIENCE {
-            return found;
+        let (stays, rest): (Vec<_>, Vec<_>) = look(node).into_iter().partition(|line| known(line));
+        if stays != last {
+            (last, since) = (stays.clone(), Instant::now());
+        }
+        let settled = stays.is_empty() || since.elapsed() > SETTLED;
+        if (rest.is_empty() && settled) || started.elapsed() > PATIENCE {
+            return (stays, rest);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -35,10 +50,16 @@ fn look(node: &Node) -> Vec<String> {
     found.extend(socket_files(Path::new("/run")).into_iter().map(|file| format!("socket {}", file.display())));
     found.extend(entries(&node.bundles()).into_iter().map(|bundle| format!("bundle {}", bundle.display())));
     found.extend(cgroups(&node.namespace).into_iter().map(|group| format!("cgroup {}", group.display())));
+    found.extend(runc_states().into_iter().map(|state| format!("runc state {}", state.display())));
     if found.is_empty() {
         found.extend(in_store(node));
     }
     found
+}
+
+/// What runc knows of: a container of that name cannot be created again.
+fn runc_states() -> Vec<PathBuf> {
+    entries(Path::new(RUNC)).iter().flat_map(|namespace| entries(namespace)).collect()
 }
 
 /// Containers, tasks and leases of the namespace, and every snapshot that is no layer.
@@ -159,6 +180,11 @@ fn cgroup_dirs(namespace: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let places = [root.to_owned()].into_iter().chain(entries(root));
     places.map(|place| place.join(namespace)).filter(|dir| dir.is_dir()).collect()
+}
+
+/// Removes what runc keeps of containers whose processes were killed.
+pub(crate) fn remove_runc_states() {
+    fs::remove_dir_all(RUNC).ok();
 }
 
 /// Removes what killed containers left of the namespace's cgroups, and the namespace's own.

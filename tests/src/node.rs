@@ -333,6 +333,7 @@ impl Node {
     pub fn sweep(&self) {
         leftovers::end_strangers();
         leftovers::remove_cgroups(&self.namespace);
+        leftovers::remove_runc_states();
         // The sockets of the shims that were just ended.
         std::fs::remove_dir_all("/run/containerd/s").ok();
     }

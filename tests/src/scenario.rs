@@ -92,33 +92,25 @@ fn on_line(line: Containerd, scenarios: &[&Scenario], tally: &mut Tally) {
     println!("\n{}", line.name());
     let mut world: Option<World> = None;
     for (number, scenario) in scenarios.iter().enumerate() {
-        let tries = if scenario.name.ends_with(RACE) { 2 } else { 1 };
-        for left in (0..tries).rev() {
-            if world.is_none() {
-                match Node::start(line, Options::default()) {
-                    Ok(node) => world = Some(World { node, registries: BTreeMap::new(), scenario: 0 }),
-                    Err(why) => {
-                        println!("  SKIP: {why}");
-                        tally.skipped += scenarios.len() - number;
-                        return;
-                    }
+        if world.is_none() {
+            match Node::start(line, Options::default()) {
+                Ok(node) => world = Some(World { node, registries: BTreeMap::new(), scenario: 0 }),
+                Err(why) => {
+                    println!("  SKIP: {why}");
+                    tally.skipped += scenarios.len() - number;
+                    return;
                 }
             }
-            if one(world.as_mut().expect("just made"), number, scenario, left > 0, tally) {
-                break;
-            }
+        }
+        if !one(world.as_mut().expect("just made"), number, scenario, tally) {
             // The next scenario must not suffer from what this one left.
             world = None;
         }
     }
 }
 
-/// Scenarios whose name ends so kill processes at any moment: what containerd and runc themselves leave then differs from
-/// run to run. One that fails is said to, with all it found, and tried once more on a new node.
-const RACE: &str = "at many points";
-
 /// Whether the node may be used again.
-fn one(world: &mut World, number: usize, scenario: &Scenario, again: bool, tally: &mut Tally) -> bool {
+fn one(world: &mut World, number: usize, scenario: &Scenario, tally: &mut Tally) -> bool {
     world.scenario = number + 1;
     world.node.configure(&Settings::default());
     world.node.link_programs();
@@ -142,11 +134,8 @@ fn one(world: &mut World, number: usize, scenario: &Scenario, again: bool, tally
                 true
             }
             None => {
-                if !again {
-                    tally.failed.push(format!("{}: {}", world.node.line.name(), scenario.name));
-                }
-                let word = if again { "AGAIN" } else { "FAIL " };
-                println!("  {word} {:5.1} s  {}", took, scenario.name);
+                tally.failed.push(format!("{}: {}", world.node.line.name(), scenario.name));
+                println!("  FAIL  {:5.1} s  {}", took, scenario.name);
                 println!("    {}", LAST.lock().map(|text| text.replace('\n', "\n    ")).unwrap_or_default());
                 world.node.keep_logs(scenario.name);
                 false

@@ -10,6 +10,8 @@ const RECORD: &str = "bestfit-delegate";
 /// There while a worker re-bases the container (`shim/worker/src/rebase.rs`).
 const REBASE: &str = "bestfit-rebase";
 const ADDRESS: &str = "address";
+/// Where runc's shim keeps the path of the runtime once it has a Create.
+const RUNTIME: &str = "runtime";
 /// The longest record that is read, in bytes.
 const MAX_RECORD: u64 = 4096;
 
@@ -62,6 +64,13 @@ impl Record {
 pub(crate) fn replace_address(bundle: &Path, address: &str, plain: bool) -> io::Result<()> {
     let path = bundle.join(ADDRESS);
     if plain || fs::exists(&path)? { replace(&path, address) } else { Ok(()) }
+}
+
+/// Makes the delegate's `delete` work for a container whose Create never came to it: the one of the 1.x line fails without this
+/// file (containerd 1.7, runtime/v2/runc/util.go, `ReadRuntime`), and then the bundle stays and stops the next start. Empty
+/// means the default runtime, which has no container to delete.
+pub(crate) fn never_created(bundle: &Path) -> io::Result<()> {
+    fs::File::options().append(true).create(true).open(bundle.join(RUNTIME)).map(drop)
 }
 
 /// Whether a worker began to re-base the container, and has not said that it was done.
@@ -131,6 +140,17 @@ mod tests {
         assert_eq!(Record::read(folder.path()), Some(record));
         folder.write(RECORD, "x\n3\ny\n");
         assert_eq!(Record::read(folder.path()), None);
+    }
+
+    #[test]
+    fn a_runtime_is_left_as_it_is_and_an_empty_one_is_made() {
+        let folder = Folder::new();
+        never_created(folder.path()).unwrap();
+        assert_eq!(fs::read(folder.path().join(RUNTIME)).unwrap(), b"");
+        folder.write(RUNTIME, "/usr/bin/crun");
+        never_created(folder.path()).unwrap();
+        assert_eq!(fs::read(folder.path().join(RUNTIME)).unwrap(), b"/usr/bin/crun");
+        assert!(never_created(&folder.path().join("gone")).is_err());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::delegate;
 use crate::flags::Flags;
 use crate::frame::{self, Frame, NOT_FOUND};
 use crate::worker::Workers;
-use crate::{request, socket, sys, wire};
+use crate::{log, request, socket, sys, wire};
 
 /// How long ending a delegate may take: containerd gives `delete` 5 s, and the delegate's part comes after.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -37,6 +37,9 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     };
     if let Some(record) = Record::read(&bundle) {
         end(&record, &flags.id);
+        if let Err(error) = bundle::never_created(&bundle) {
+            log::warn(&format!("the bundle {} may stay: {error}", bundle.display()));
+        }
     }
     if bundle::is_half_rebased(&bundle)
         && let Some(bundle) = bundle.to_str()

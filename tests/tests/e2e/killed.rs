@@ -27,7 +27,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const RELAY: &str = "containerd-shim-bestfit-v1";
 const DELEGATE: &str = "containerd-shim-runc-v2";
 /// What a containerd leaves that dies before it has written down where a shim listens: it forgets it, as it does the stock one.
-pub(crate) const FORGOTTEN: [&str; 4] = ["socket /run/containerd/s/", "bundle ", "mount ", DELEGATE];
+const FORGOTTEN: [&str; 4] = ["socket /run/containerd/s/", "bundle ", "mount ", DELEGATE];
 
 fn holding(world: &mut World) -> Prepared {
     let hold = |build: &str| Image::new(build).with("Cmd", json!(["hold"]));
@@ -69,12 +69,12 @@ fn clear(world: &World) {
 }
 
 /// What is left, without what the stock shim leaves in our place: a `runc` that is killed in the middle of its create,
-/// which is what containerd does to it when the client or the shim goes away, leaves `runc init` and cgroups behind. That
+/// which is what containerd does to it when the client or the shim goes away, leaves `runc init`, its state and cgroups behind. That
 /// much is said, swept away, and not counted; `also` names more such kinds of one scenario.
-pub(crate) fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
-    let (by_others, ours): (Vec<_>, Vec<_>) = world.node.leftovers().into_iter().partition(|line| {
-        let by_runc = line.starts_with("cgroup ") || line.trim_end().ends_with(": runc init");
-        by_runc || also.iter().any(|kind| line.contains(kind))
+fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
+    let (by_others, ours) = leftovers::apart(&world.node, |line| {
+        let by_runc = line.starts_with("cgroup ") || line.starts_with("runc state ");
+        by_runc || line.trim_end().ends_with(": runc init") || also.iter().any(|kind| line.contains(kind))
     });
     if !by_others.is_empty() {
         println!("    note: left, as with the stock shim in our place:\n      {}", by_others.join("\n      "));

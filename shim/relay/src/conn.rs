@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,9 +14,13 @@ use crate::frame::{self, Frame};
 use crate::hold;
 use crate::request::{Call, Request};
 use crate::serve::Relay;
+use crate::sys;
 
 /// Stack of the threads that move frames, in bytes.
 const STACK: usize = 64 << 10;
+
+/// Milliseconds without an answer of the delegate after which this process gives back what it does not need to wait.
+const QUIET: i32 = 250;
 
 /// The streams that are under way: containerd's ids and the delegate's, which are odd and rise.
 #[derive(Debug)]
@@ -150,6 +155,11 @@ impl Conn {
             if let Some(stream) = self.client_id(frame.stream(), ends) {
                 let _writing = lock(&self.to_client);
                 (&self.client).write_all(frame.as_stream(stream))?;
+            }
+            let [more] = sys::poll([self.upstream.as_raw_fd()], QUIET)?;
+            if !more {
+                frame = Frame::default();
+                sys::let_go_of_code();
             }
         }
         Ok(())

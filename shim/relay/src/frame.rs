@@ -10,7 +10,7 @@ pub(crate) const HEADER: usize = 10;
 /// The longest payload, in bytes (containerd/ttrpc, `messageLengthMax`).
 pub(crate) const MAX_PAYLOAD: usize = 4 << 20;
 /// A buffer that grew beyond this is given back after use.
-const KEEP: usize = 32 << 10;
+const KEEP: usize = 4 << 10;
 
 pub(crate) const REQUEST: u8 = 1;
 pub(crate) const RESPONSE: u8 = 2;

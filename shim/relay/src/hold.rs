@@ -13,10 +13,10 @@ use std::{io, mem};
 use crate::bundle::{self, Role};
 use crate::conn::{Conn, lock};
 use crate::frame::{self, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, Frame};
+use crate::log;
 use crate::options::{self, Converted};
 use crate::request::{self, Create, Request};
 use crate::worker::{Answer, RECOVER_WITHIN, Worker};
-use crate::{log, sys};
 
 /// Stack of the thread that waits, in bytes.
 const STACK: usize = 128 << 10;
@@ -262,7 +262,6 @@ fn finish(job: Job) {
     conn.relay.holds.remove(&hold);
     drop((conn, hold));
     worker.reap();
-    sys::let_go_of_code();
 }
 
 /// What to do instead of what a dead worker said or would have said.

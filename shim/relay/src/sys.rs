@@ -94,21 +94,36 @@ pub(crate) fn own_session(command: &mut Command) {
     unsafe { command.pre_exec(|| check(libc::setsid()).map(drop)) };
 }
 
-/// Lets go of the pages of this program's code (madvise(2), `MADV_DONTNEED`): what is needed again comes back from the page
-/// cache, and what only a start or a Create needs no longer counts as this process's memory.
+/// Lets go of the pages of this program that are only read, code above all (madvise(2), `MADV_DONTNEED`): what is needed again
+/// comes back from the page cache, and what is not no longer counts as this process's memory.
 pub(crate) fn let_go_of_code() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    for line in maps.lines() {
-        // range, permissions, offset, device, inode, path (proc(5)); the kernel's own code has no path.
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some("r-xp"), Some(path)) = (fields.next(), fields.next(), fields.nth(3)) else { continue };
-        let number = |text: &str| usize::from_str_radix(text, 16).ok();
-        let ends = range.split_once('-').and_then(|(start, end)| Some((number(start)?, number(end)?)));
-        if let Some((start, end)) = ends.filter(|(start, end)| path.starts_with('/') && start < end) {
-            // SAFETY: the range is a mapping of a file that nobody writes to: dropped pages are read from it again.
+    // SAFETY: the function has the type that is asked for, and looks at what it is given during the call only.
+    unsafe { libc::dl_iterate_phdr(Some(let_go_of_segments), std::ptr::null_mut()) };
+}
+
+/// Called by `dl_iterate_phdr` with one program or library; the first is this program, and 1 ends it there.
+unsafe extern "C" fn let_go_of_segments(
+    info: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    _: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr(3): a pointer to this structure, which holds an array of so many headers.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()))
+    };
+    // SAFETY: sysconf takes a number only.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let start = (base + header.p_vaddr) as usize;
+        // Whole pages inside of the segment: what shares a page with something else stays.
+        let (start, end) = (start.next_multiple_of(page), (start + header.p_memsz as usize) / page * page);
+        if start < end {
+            // SAFETY: these pages map a file and are never written to: they are read from it again.
             unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
         }
     }
+    1
 }
 
 extern "C" fn nothing(_: libc::c_int) {}

@@ -11,6 +11,8 @@ use bestfit_tests::node::{Node, Settings};
 const RELAY: &str = "containerd-shim-bestfit-v1";
 /// How many run side by side.
 const MANY: usize = 10;
+/// Relays give back what they need no longer once they have been quiet (`QUIET` in `shim/relay/src/conn.rs`).
+const REST: Duration = Duration::from_secs(1);
 
 /// Proportional set sizes in kilobytes.
 pub(crate) struct Memory {
@@ -41,6 +43,7 @@ fn with_relays(node: &Node, image: &str, ids: &mut Vec<String>, count: usize) ->
         (leftovers::processes_with(RELAY).len() == count && leftovers::processes_with("bestfit-worker").is_empty())
             .then_some(())
     });
+    std::thread::sleep(REST);
     leftovers::processes_with(RELAY).into_iter().map(pss).sum()
 }
 

@@ -20,6 +20,9 @@ const ANSWER_LIMIT: u64 = 64 << 10;
 /// Token servers in another domain than their registry, which may see its credentials.
 const KNOWN: [(&str, &str); 2] =
     [("registry-1.docker.io", "auth.docker.io"), ("registry.connect.redhat.com", "sso.redhat.com")];
+/// Domains below which each customer has a registry of its own, whose token server is that registry.
+const CUSTOMERS: [&str; 7] =
+    ["amazonaws.com", "amazonaws.com.cn", "azurecr.cn", "azurecr.io", "azurecr.us", "jfrog.io", "tencentcloudcr.com"];
 /// Second-level names below which strangers register (`example.co.uk`).
 const SHARED: [&str; 12] = ["ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "nom", "or", "org"];
 
@@ -66,7 +69,7 @@ impl Auth {
         let header = {
             let mut current = slot.lock().await;
             if *current == known {
-                *current = self.log_in(http, ask, &reply.headers("www-authenticate")).await?;
+                *current = self.log_in(http, ask, &reply).await?;
             }
             current.clone()
         };
@@ -81,14 +84,15 @@ impl Auth {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
-    async fn log_in(&self, http: &Http, ask: &Ask<'_>, headers: &[String]) -> Result<Option<Secret>, Error> {
+    async fn log_in(&self, http: &Http, ask: &Ask<'_>, reply: &Reply) -> Result<Option<Secret>, Error> {
+        let headers = reply.headers("www-authenticate");
         let challenges: Vec<Challenge> = headers.iter().take(8).flat_map(|header| challenge::parse(header)).collect();
         let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let login = self.login(ask.endpoint).await?;
         if let Some(bearer) = find("bearer") {
             return match login {
                 Some(Login::Bearer(token)) => Ok(Some(bearer_header(&token))),
-                login => fetch_token(http, ask, bearer, login).await.map(Some),
+                login => fetch_token(http, ask, reply.zone, bearer, login).await.map(Some),
             };
         }
         Ok(match (find("basic"), login) {
@@ -116,7 +120,14 @@ impl Auth {
     }
 }
 
-async fn fetch_token(http: &Http, ask: &Ask<'_>, bearer: &Challenge, login: Option<Login>) -> Result<Secret, Error> {
+/// A token from the server that the registry, which lies in `zone`, names.
+async fn fetch_token(
+    http: &Http,
+    ask: &Ask<'_>,
+    zone: Zone,
+    bearer: &Challenge,
+    login: Option<Login>,
+) -> Result<Secret, Error> {
     let endpoint = ask.endpoint;
     let realm = bearer.parameter("realm").and_then(|realm| Url::parse(realm).ok());
     let Some(mut realm) = realm else {
@@ -125,7 +136,8 @@ async fn fetch_token(http: &Http, ask: &Ask<'_>, bearer: &Challenge, login: Opti
             why: "its Bearer challenge has no usable realm".into(),
         });
     };
-    let rules = realm_rule(endpoint, &realm, login.is_some()).and_then(|reach| http.port_rule(&realm).map(|()| reach));
+    let rules =
+        realm_rule(endpoint, &realm, login.is_some(), zone).and_then(|reach| http.port_rule(&realm).map(|()| reach));
     let host = || endpoint.authority.clone();
     let reach = rules.map_err(|why| Error::Realm { host: host(), realm: shown(&realm), why })?;
     let service = bearer.parameter("service").unwrap_or_default();
@@ -157,8 +169,8 @@ async fn fetch_token(http: &Http, ask: &Ask<'_>, bearer: &Challenge, login: Opti
     }
 }
 
-/// Whether a token server may be asked, and where it may lie.
-fn realm_rule(endpoint: &Endpoint, realm: &Url, with_login: bool) -> Result<Reach, &'static str> {
+/// Whether a token server may be asked, and where it may lie: where the registry may, or beside it.
+fn realm_rule(endpoint: &Endpoint, realm: &Url, with_login: bool, zone: Zone) -> Result<Reach, &'static str> {
     let (Some(registry), Some(host)) = (endpoint.base.host_str(), realm.host_str()) else {
         return Err("it has no host");
     };
@@ -171,13 +183,14 @@ fn realm_rule(endpoint: &Endpoint, realm: &Url, with_login: bool) -> Result<Reac
         "http" if endpoint.is_plain() && same_machine => {}
         _ => return Err("it is not https"),
     }
-    if same_machine || related(registry, host) || KNOWN.contains(&(registry, host)) {
+    if same_machine {
         return Ok(Reach::Named);
     }
+    let known = related(registry, host) || KNOWN.contains(&(registry, host));
     // Names are checked where they are resolved; an address needs no resolving.
-    let reach = Reach::Beside(Zone::Public);
+    let reach = Reach::Beside(if known { zone } else { Zone::Public });
     match literal(realm) {
-        _ if with_login => Err("credentials would go to another domain"),
+        _ if with_login && !known => Err("credentials would go to another domain"),
         Some(address) if !reach.allows(address) => Err("it leads into a network in which the registry does not lie"),
         _ => Ok(reach),
     }
@@ -197,6 +210,7 @@ fn related(registry: &str, host: &str) -> bool {
     let parent = registry.split_once('.').map_or("", |(_, parent)| parent);
     let labels: Vec<&str> = parent.split('.').collect();
     let registrable = match labels.as_slice() {
+        _ if CUSTOMERS.iter().any(|shared| below(parent, shared)) => false,
         [] | [_] => false,
         [second, top] => !(top.len() == 2 && SHARED.contains(second)),
         _ => true,
@@ -263,18 +277,22 @@ mod tests {
         let rule = |registry: &str, realm: &str, with_login| {
             let [endpoint] =
                 crate::endpoint::endpoints(None, &["plain.example".into()], registry).unwrap().try_into().unwrap();
-            realm_rule(&endpoint, &Url::parse(realm).unwrap(), with_login)
+            realm_rule(&endpoint, &Url::parse(realm).unwrap(), with_login, Zone::Private)
         };
-        for (registry, realm) in [
-            ("docker.io", "https://auth.docker.io/token"),
-            ("ghcr.io", "https://ghcr.io/token"),
-            ("registry.gitlab.com", "https://gitlab.com/jwt/auth"),
-            ("docker.elastic.co", "https://docker-auth.elastic.co/auth"),
-            ("q.example", "https://auth.q.example/t"),
-            ("127.0.0.1:5000", "http://localhost:5001/t"),
-            ("plain.example:5000", "http://plain.example:5001/t"),
+        let (named, beside) = (Reach::Named, Reach::Beside(Zone::Private));
+        for (registry, realm, reach) in [
+            ("docker.io", "https://auth.docker.io/token", beside),
+            ("ghcr.io", "https://ghcr.io/token", named),
+            ("registry.gitlab.com", "https://gitlab.com/jwt/auth", beside),
+            ("docker.elastic.co", "https://docker-auth.elastic.co/auth", beside),
+            ("registry.corp.example", "https://gitlab.corp.example/jwt/auth", beside),
+            ("q.example", "https://auth.q.example/t", beside),
+            ("a.azurecr.io", "https://a.azurecr.io/oauth2/token", named),
+            ("a.azurecr.io", "https://auth.a.azurecr.io/token", beside),
+            ("127.0.0.1:5000", "http://localhost:5001/t", named),
+            ("plain.example:5000", "http://plain.example:5001/t", named),
         ] {
-            assert_eq!(rule(registry, realm, true), Ok(Reach::Named), "{registry} {realm}");
+            assert_eq!(rule(registry, realm, true), Ok(reach), "{registry} {realm}");
         }
         for (registry, realm) in [
             ("ghcr.io", "http://ghcr.io/token"),
@@ -282,6 +300,8 @@ mod tests {
             ("ghcr.io", "https://evilghcr.io/token"),
             ("ghcr.io", "https://other.io/token"),
             ("reg.co.uk", "https://evil.co.uk/token"),
+            ("a.azurecr.io", "https://evil.azurecr.io/token"),
+            ("1.dkr.ecr.us-east-1.amazonaws.com", "https://2.dkr.ecr.us-east-1.amazonaws.com/token"),
             ("a.com", "https://b.com/token"),
             ("10.0.0.1", "https://20.0.0.1/token"),
             ("127.0.0.1:5000", "http://evil.example/t"),

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bestfit_selector::json::plain;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, clean};
+use crate::error::Error;
 use crate::folder::Folder;
 
 /// Longest time that a host is left alone, whatever it or the file says.
@@ -78,7 +79,7 @@ impl Hosts {
         };
         self.remember(
             host,
-            Down { until: now + period.min(longest), period: period.min(longest), why: clean(why, 200) },
+            Down { until: now + period.min(longest), period: period.min(longest), why: plain(why, 200) },
         );
     }
 
@@ -88,7 +89,7 @@ impl Hosts {
         let until = seconds(SystemTime::now()) + wait;
         if self.down(host).is_none_or(|down| down.until < until) {
             let period = self.rules.first.as_secs().max(1);
-            self.remember(host, Down { until, period, why: clean(why, 200) });
+            self.remember(host, Down { until, period, why: plain(why, 200) });
         }
     }
 

@@ -185,9 +185,3 @@ impl Error {
 fn seconds_until(until: SystemTime) -> u64 {
     until.duration_since(SystemTime::now()).map_or(0, |left| left.as_secs().saturating_add(1))
 }
-
-/// Foreign words made fit for a log: printable, one line, at most `limit` characters.
-pub(crate) fn clean(text: &str, limit: usize) -> String {
-    let visible = |c: char| if c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) { ' ' } else { c };
-    text.chars().take(limit).map(visible).collect::<String>().trim().to_owned()
-}

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
@@ -88,14 +89,14 @@ fn run(program: &PathBuf, server: &str, limit: Duration) -> Result<Option<Login>
 
 /// Waits for a child that has closed its output, and ends it when its time is over; with it, whatever it started.
 fn end_of(child: &mut Child, until: Instant) -> std::io::Result<ExitStatus> {
-    let mut ended = child.try_wait()?;
-    while ended.is_none() && Instant::now() < until {
+    let leader = Pid::from_raw(child.id().cast_signed());
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while Instant::now() < until && waitid(Id::Pid(leader), look)? == WaitStatus::StillAlive {
         thread::sleep(Duration::from_millis(5));
-        ended = child.try_wait()?;
     }
-    // The group outlives its leader, and its number stays taken as long as it has members.
-    let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-    ended.map_or_else(|| child.wait(), Ok)
+    // Before it is waited for: the group's number is its own until then.
+    let _ = killpg(leader, Signal::SIGKILL);
+    child.wait()
 }
 
 fn parse(bytes: &[u8]) -> Option<Login> {

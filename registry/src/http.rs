@@ -1,7 +1,7 @@
 //! Owns one exchange with a server: connections set up when first needed, time limits, redirects by our rules, bodies
 //! counted while they are read. Knows nothing of registries but that one host is asked on behalf of another.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error as _;
 use std::fs::File;
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bestfit_selector::json::plain;
+use nix::errno::Errno;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
@@ -39,6 +41,16 @@ pub(crate) struct Http {
     ports: Option<BTreeSet<u16>>,
     /// Whether `HTTPS_PROXY` and its like hold for hosts other than this one.
     proxies: bool,
+    names: Arc<Names>,
+}
+
+/// What is known about names.
+#[derive(Debug, Default)]
+struct Names {
+    /// The hosts of the environment's proxies: they may lie anywhere.
+    proxies: BTreeSet<String>,
+    /// The addresses that names had when they were resolved here. What is asked by way of a proxy is resolved there.
+    found: Mutex<HashSet<(String, IpAddr)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,6 +68,8 @@ pub(crate) struct Reply {
     host: String,
     stall: Duration,
     hosts: Arc<Hosts>,
+    /// The network that the server lies in.
+    pub(crate) zone: Zone,
     /// Whether the asked host itself answers, not one that it redirected to.
     pub(crate) own: bool,
 }
@@ -72,7 +86,8 @@ impl Http {
     pub(crate) fn new(hosts: Hosts, options: &Options) -> Self {
         let Options { connect_timeout: connect, stall_timeout: stall, proxies, .. } = *options;
         let (clients, requests, ports) = (Mutex::default(), AtomicU64::new(0), options.ports.clone());
-        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies }
+        let names = Names { proxies: if proxies { proxy_hosts() } else { BTreeSet::new() }, ..Names::default() };
+        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies, names: Arc::new(names) }
     }
 
     /// Whether an address that a server named has one of the ports that are left.
@@ -116,8 +131,8 @@ impl Http {
             if !matches!(reply.status(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
             }
-            if own && let Some(address) = reply.response.remote_addr() {
-                zone = Zone::of(address.ip());
+            if own {
+                zone = reply.zone;
             }
             url = reply.redirect(&url, &first, zone, what)?;
             if let Err(why) = self.port_rule(&url) {
@@ -140,6 +155,7 @@ impl Http {
         let host = endpoint.authority.clone();
         self.hosts.check(&host)?;
         let client = self.client(&url, tls, reach, &host)?;
+        let asked = url.clone();
         let method = if content.form.is_some() { Method::POST } else { Method::GET };
         let mut request = client.request(method, url).headers(content.headers).header(ACCEPT_ENCODING, "identity");
         if let Some(form) = content.form {
@@ -150,8 +166,13 @@ impl Http {
         let response = match tokio::time::timeout(self.stall, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
+                let ours = is_ours(&error);
                 let why = words(error);
-                watch.failed(&why);
+                if ours {
+                    watch.ended();
+                } else {
+                    watch.failed(&why);
+                }
                 return Err(Error::Unreachable { host, why });
             }
             Err(_) => {
@@ -161,7 +182,8 @@ impl Http {
         };
         watch.ended();
         self.mind_retry_after(&host, &response);
-        Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), own: true })
+        let zone = self.names.zone(&asked, response.remote_addr().map(|address| address.ip()));
+        Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), zone, own: true })
     }
 
     fn mind_retry_after(&self, host: &str, response: &reqwest::Response) {
@@ -192,7 +214,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(self.connect)
-            .dns_resolver(Guarded(key.reach));
+            .dns_resolver(Guarded(key.reach, self.names.clone()));
         if !key.proxies {
             builder = builder.no_proxy();
         }
@@ -338,7 +360,7 @@ pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
 pub(crate) fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    crate::error::clean(&format!("{}://{host}{port}{}", url.scheme(), url.path()), 300)
+    plain(&format!("{}://{host}{port}{}", url.scheme(), url.path()), 300)
 }
 
 fn sensitive(secret: &Secret, endpoint: &Endpoint) -> Result<HeaderValue, Error> {
@@ -360,7 +382,7 @@ fn words(error: reqwest::Error) -> String {
         }
         cause = inner.source();
     }
-    crate::error::clean(&text, 300)
+    plain(&text, 300)
 }
 
 /// Seconds; the form with a date is answered with a minute, whatever the date.
@@ -372,15 +394,53 @@ fn retry_after(value: &str) -> Option<Duration> {
     }
 }
 
-/// Resolves names only to addresses within reach.
-struct Guarded(Reach);
+/// Whether this machine, not the other one, is why a request failed: it has no more descriptors, ports or memory.
+fn is_ours(error: &(dyn std::error::Error + 'static)) -> bool {
+    const OURS: [Errno; 5] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::EADDRNOTAVAIL];
+    let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    code.is_some_and(|code| OURS.contains(&Errno::from_raw(code))) || error.source().is_some_and(is_ours)
+}
+
+/// The hosts that the environment names as proxies (curl(1), "ENVIRONMENT").
+fn proxy_hosts() -> BTreeSet<String> {
+    let names = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let given = names.iter().filter_map(|name| std::env::var(name).ok());
+    let host = |given: String| {
+        let whole = if given.contains("://") { given } else { format!("http://{given}") };
+        Some(Url::parse(&whole).ok()?.host_str()?.to_owned())
+    };
+    given.filter_map(host).collect()
+}
+
+impl Names {
+    /// The network of a host, where it is the host itself that was connected to; else a public one, from which nothing follows:
+    /// a proxy's address says nothing of the host's.
+    fn zone(&self, url: &Url, connected: Option<IpAddr>) -> Zone {
+        let Some(address) = connected.map(|address| address.to_canonical()) else { return Zone::Public };
+        let own = match (literal(url), url.host_str()) {
+            (Some(written), _) => written.to_canonical() == address,
+            (None, Some(name)) => self.found().contains(&(name.to_owned(), address)),
+            (None, None) => false,
+        };
+        if own { Zone::of(address) } else { Zone::Public }
+    }
+
+    fn found(&self) -> std::sync::MutexGuard<'_, HashSet<(String, IpAddr)>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves names only to addresses within reach; a proxy's to any.
+struct Guarded(Reach, Arc<Names>);
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let (reach, names) = (self.0, self.1.clone());
+        let reach = if names.proxies.contains(name.as_str()) { Reach::Named } else { reach };
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<_> = found.filter(|address| reach.allows(address.ip())).collect();
+            names.found().extend(allowed.iter().map(|address| (name.as_str().to_owned(), address.ip().to_canonical())));
             match allowed.is_empty() {
                 true => Err("its addresses lie in a network in which the registry does not lie".into()),
                 false => Ok(Box::new(allowed.into_iter()) as Addrs),
@@ -418,9 +478,30 @@ mod tests {
 
     #[tokio::test]
     async fn names_resolve_only_within_reach() {
-        let resolve = async |reach| Guarded(reach).resolve("localhost".parse().unwrap()).await.is_ok();
-        assert!(resolve(Reach::Named).await && resolve(Reach::Beside(Zone::Loopback)).await);
-        assert!(!resolve(Reach::Beside(Zone::Public)).await && !resolve(Reach::Beside(Zone::Private)).await);
+        let names = Arc::<Names>::default();
+        let resolve = async |reach, names: &Arc<Names>| {
+            Guarded(reach, names.clone()).resolve("localhost".parse().unwrap()).await.is_ok()
+        };
+        let public = Reach::Beside(Zone::Public);
+        assert!(!resolve(public, &names).await && !resolve(Reach::Beside(Zone::Private), &names).await);
+        let (url, address) = (Url::parse("http://localhost/").unwrap(), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(names.zone(&url, address), Zone::Public, "it was not resolved to that here");
+        assert!(resolve(Reach::Named, &names).await && resolve(Reach::Beside(Zone::Loopback), &names).await);
+        assert_eq!(names.zone(&url, address), Zone::Loopback);
+        assert_eq!(names.zone(&Url::parse("http://127.0.0.2/").unwrap(), address), Zone::Public);
+        let proxies = BTreeSet::from(["localhost".to_owned()]);
+        assert!(resolve(public, &Arc::new(Names { proxies, ..Names::default() })).await);
+    }
+
+    #[test]
+    fn what_fails_here_is_not_the_hosts_fault() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] std::io::Error);
+        for (code, ours) in [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)] {
+            let error = Outer(std::io::Error::from_raw_os_error(code as i32));
+            assert_eq!(is_ours(&error), ours, "{code}");
+        }
     }
 
     #[test]

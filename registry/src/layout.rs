@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use bestfit_selector::digest::Digest;
+use bestfit_selector::json::plain;
 
 use crate::document::{Descriptor, OCI_MANIFEST, RawDescriptor, RawIndex, RawManifest, media_type};
 use crate::error::Error;
@@ -108,7 +109,6 @@ impl Layout {
                 list: Some(Digest::of(&bytes)),
                 manifests,
                 source: Source::Layout,
-                age: None,
                 stale: None,
                 fresh: None,
             }),
@@ -122,7 +122,7 @@ impl Layout {
             Err(error) if error.is_absence() => Vec::new(),
             Err(error) => return Err(error),
         };
-        Ok(Referrers { list: None, manifests, source: Source::Layout, age: None, stale: None, fresh: None })
+        Ok(Referrers { list: None, manifests, source: Source::Layout, stale: None, fresh: None })
     }
 
     fn refers(&self, manifest: &Digest, subject: &Digest, kinds: &[&str]) -> Result<bool, Error> {
@@ -157,7 +157,7 @@ impl Layout {
             [] => Err(self.wrong(format!("{} manifests and no tag; write oci:DIR@DIGEST", index.manifests.len()))),
             many => {
                 let names: Vec<_> = many.iter().take(20).filter_map(|raw| name_of(raw)).collect();
-                let names = crate::error::clean(&names.join(", "), 300);
+                let names = plain(&names.join(", "), 300);
                 Err(self.wrong(format!("it has several tags, write oci:DIR:TAG with one of {names}")))
             }
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bestfit_selector::digest::Digest;
+use bestfit_selector::json::plain;
 use reqwest::Url;
 
 use crate::MANIFEST_LIMIT;
@@ -12,7 +13,7 @@ use crate::cache::StoredList;
 use crate::client::Shared;
 use crate::document::{ACCEPT, Descriptor, OCI_INDEX, RawIndex, described, media_type};
 use crate::endpoint::{Endpoint, endpoints};
-use crate::error::{Error, clean};
+use crate::error::Error;
 use crate::http::{Reply, same_origin, shown};
 use crate::listing::{SIGNATURE_TAG, keep, next_link, signature_tag};
 use crate::reference::{Version, checked_tag};
@@ -31,6 +32,16 @@ pub(crate) struct Remote {
     host: String,
     repository: String,
     endpoints: OnceLock<Vec<Endpoint>>,
+}
+
+/// What a server says when it is asked for a list by the Referrers API.
+enum Api {
+    /// The pages' bytes in a row, and the pages.
+    Pages(Vec<u8>, Vec<RawIndex>),
+    /// It has no such API.
+    Missing,
+    /// Something else that does not claim to be a list: it has no such API, or lies.
+    Unread(Error),
 }
 
 impl Remote {
@@ -132,12 +143,15 @@ impl Remote {
                     cache.keep_list(&self.host, &self.repository, subject, &list);
                 }
                 let fresh = Some(lifetime);
-                Ok(Referrers { list: list.list, manifests: list.manifests, source, age: None, stale: None, fresh })
+                Ok(Referrers { list: list.list, manifests: list.manifests, source, stale: None, fresh })
             }
-            Err(error) => match stored.filter(|list| list.age() < self.shared.options.stale_limit) {
-                Some(list) => Ok(from_cache(list, Some(error.to_string()))),
-                None => Err(error),
-            },
+            // Outdated "there is none" is no absence: something may have been attached since.
+            Err(error) => {
+                match stored.filter(|list| !list.manifests.is_empty() && list.age() < self.shared.options.stale_limit) {
+                    Some(list) => Ok(from_cache(list, Some(error.to_string()))),
+                    None => Err(error),
+                }
+            }
         }
     }
 
@@ -208,15 +222,21 @@ impl Remote {
         kinds: &[&str],
         what: &str,
     ) -> Result<(Option<Digest>, Vec<Descriptor>, Source), Error> {
-        if let Some((bytes, pages)) = self.api_pages(endpoint, subject, kinds, what).await? {
-            let mut all = RawIndex { schema_version: 2, media_type: None, manifests: Vec::new() };
-            all.manifests = pages.into_iter().flat_map(|page| page.manifests).collect();
-            return Ok((Some(Digest::of(&bytes)), keep(all, kinds, false, what)?, Source::Api));
-        }
+        let unread = match self.api_pages(endpoint, subject, kinds, what).await? {
+            Api::Pages(bytes, pages) => {
+                let mut all = RawIndex { schema_version: 2, media_type: None, manifests: Vec::new() };
+                all.manifests = pages.into_iter().flat_map(|page| page.manifests).collect();
+                return Ok((Some(Digest::of(&bytes)), keep(all, kinds, false, what)?, Source::Api));
+            }
+            Api::Missing => None,
+            Api::Unread(error) => Some(error),
+        };
         let url = endpoint.url(&self.repository, "manifests", &format!("sha256-{}", subject.hex()));
         let reply = match self.ask(endpoint, url, OCI_INDEX, what).await {
             Ok(reply) => reply,
-            Err(error) if error.is_absence() => return Ok((None, Vec::new(), Source::TagFallback)),
+            Err(error) if error.is_absence() => {
+                return unread.map_or(Ok((None, Vec::new(), Source::TagFallback)), Err);
+            }
             Err(error) => return Err(error),
         };
         let bytes = reply.bytes(MANIFEST_LIMIT, what).await?;
@@ -224,14 +244,7 @@ impl Remote {
         Ok((Some(Digest::of(&bytes)), keep(index, kinds, true, what)?, Source::TagFallback))
     }
 
-    /// The pages of the Referrers API, and their bytes in a row; none where the registry has no such API.
-    async fn api_pages(
-        &self,
-        endpoint: &Endpoint,
-        subject: &Digest,
-        kinds: &[&str],
-        what: &str,
-    ) -> Result<Option<(Vec<u8>, Vec<RawIndex>)>, Error> {
+    async fn api_pages(&self, endpoint: &Endpoint, subject: &Digest, kinds: &[&str], what: &str) -> Result<Api, Error> {
         let mut url = endpoint.url(&self.repository, "referrers", &subject.to_string());
         if let [kind] = kinds {
             url.query_pairs_mut().append_pair("artifactType", kind);
@@ -240,23 +253,28 @@ impl Remote {
         loop {
             let reply = match self.ask(endpoint, url.clone(), OCI_INDEX, what).await {
                 Ok(reply) => reply,
-                Err(error) if error.is_absence() && pages.is_empty() => return Ok(None),
+                Err(error) if error.is_absence() && pages.is_empty() => return Ok(Api::Missing),
                 // A page that vanishes is a failure, not an end.
                 Err(error) if error.is_absence() => {
                     return Err(Error::Malformed { what: what.to_owned(), why: "its next page is not there".into() });
                 }
                 Err(error) => return Err(error),
             };
-            let declared = reply.header("content-type").is_some_and(|header| header.trim().starts_with(OCI_INDEX));
+            let kind = reply.header("content-type").unwrap_or_default().trim().to_owned();
             let next = reply.headers("link").iter().find_map(|link| next_link(link).map(str::to_owned));
             let bytes = reply.bytes(MANIFEST_LIMIT, what).await?;
             match RawIndex::parse(&bytes) {
                 Ok(page) => pages.push(page),
-                Err(_) if pages.is_empty() && !declared => return Ok(None),
-                Err(why) => return Err(Error::Malformed { what: what.to_owned(), why }),
+                // A page for people: whoever made it knows no such API.
+                Err(_) if pages.is_empty() && kind.starts_with("text/html") => return Ok(Api::Missing),
+                Err(why) => {
+                    let error = Error::Malformed { what: what.to_owned(), why };
+                    let declared = kind.starts_with(OCI_INDEX) || !pages.is_empty();
+                    return if declared { Err(error) } else { Ok(Api::Unread(error)) };
+                }
             }
             all.extend_from_slice(&bytes);
-            let Some(next) = next else { return Ok(Some((all, pages))) };
+            let Some(next) = next else { return Ok(Api::Pages(all, pages)) };
             if pages.len() >= PAGES_LIMIT {
                 return Err(Error::TooMany { what: what.to_owned(), limit: PAGES_LIMIT, unit: "pages" });
             }
@@ -351,7 +369,7 @@ fn detail_of(body: &[u8]) -> String {
     let document: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let first = document.as_ref().and_then(|document| document.pointer("/errors/0"));
     let text = |key: &str| first.and_then(|first| first.get(key)).and_then(|value| value.as_str()).unwrap_or_default();
-    let words = clean(&format!("{} {}", text("code"), text("message")), 200);
+    let words = plain(format!("{} {}", text("code"), text("message")).trim(), 200);
     if words.is_empty() { words } else { format!(": {words}") }
 }
 
@@ -369,8 +387,7 @@ fn next_page(from: &Url, next: &str, what: &str) -> Result<Url, Error> {
 }
 
 fn from_cache(list: StoredList, stale: Option<String>) -> Referrers {
-    let age = Some(list.age());
-    Referrers { list: list.list, manifests: list.manifests, source: Source::Cache, age, stale, fresh: None }
+    Referrers { list: list.list, manifests: list.manifests, source: Source::Cache, stale, fresh: None }
 }
 
 /// Nine to eleven tenths of the lifetime by the subject's digest, so that lists fetched together do not end together.
@@ -408,7 +425,7 @@ mod tests {
     #[test]
     fn words_of_a_refusal_are_cleaned() {
         let body = br#"{"errors":[{"code":"DENIED","message":"no\u001b[31m\nway"}]}"#;
-        assert_eq!(detail_of(body), ": DENIED no [31m way");
+        assert_eq!(detail_of(body), ": DENIED no\u{fffd}[31m\u{fffd}way");
         assert_eq!(detail_of(b"<html>"), "");
     }
 }

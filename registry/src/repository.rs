@@ -44,8 +44,6 @@ pub struct Referrers {
     pub manifests: Vec<Descriptor>,
     /// Who gave the list.
     pub source: Source,
-    /// How long ago a cached list was fetched; none for one that was fetched now.
-    pub age: Option<Duration>,
     /// Why a cached list is used although it is outdated; none for a fresh one.
     pub stale: Option<String>,
     /// How much longer the list counts as fresh; none where it does not, or is read anew each time.

@@ -74,9 +74,7 @@ impl BlobStream {
             if self.left > 0 {
                 return Err(wrong_size());
             }
-            let hex: String = self.hasher.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect();
-            let malformed = |_| Error::Malformed { what: self.what.clone(), why: "it has no digest".into() };
-            let got: Digest = format!("sha256:{hex}").parse().map_err(malformed)?;
+            let got = Digest::from(<[u8; 32]>::from(self.hasher.finalize_reset()));
             return match got == self.digest {
                 true => Ok(None),
                 false => Err(Error::DigestMismatch { what: self.what.clone(), expected: self.digest, got }),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Zone {
     Public,
-    /// RFC 1918, RFC 6598 and RFC 4193.
+    /// RFC 1918, RFC 6598, RFC 4193, and for benchmarks RFC 2544.
     Private,
     Loopback,
     /// Link-local (cloud metadata), unspecified, multicast, broadcast, reserved.
@@ -40,12 +40,12 @@ impl Zone {
     }
 
     fn of_v4(address: Ipv4Addr) -> Self {
-        let [a, b, ..] = address.octets();
+        let [a, b, c, _] = address.octets();
         if address.is_loopback() {
             Self::Loopback
-        } else if address.is_private() || (a == 100 && b & 0xc0 == 64) {
+        } else if address.is_private() || (a == 100 && b & 0xc0 == 64) || (a == 198 && b & 0xfe == 18) {
             Self::Private
-        } else if a == 0 || a >= 224 || address.is_link_local() {
+        } else if a == 0 || a >= 224 || address.is_link_local() || [a, b, c] == [192, 0, 0] {
             Self::Special
         } else {
             Self::Public
@@ -60,6 +60,13 @@ impl Zone {
             // NAT64 (RFC 6052) leads to the IPv4 address in the last 32 bits.
             let [.., a, b, c, d] = address.octets();
             Self::of_v4(Ipv4Addr::new(a, b, c, d))
+        } else if segments[0] == 0x2002 {
+            // So does 6to4 (RFC 3056), to the one after the prefix.
+            let [_, _, a, b, c, d, ..] = address.octets();
+            Self::of_v4(Ipv4Addr::new(a, b, c, d))
+        } else if segments[..2] == [0x2001, 0] {
+            // Teredo (RFC 4380) leads to a host behind somebody's NAT.
+            Self::Special
         } else if address.is_unique_local() {
             Self::Private
         } else if segments[0] & 0xe000 == 0x2000 {
@@ -82,6 +89,10 @@ mod tests {
             ("172.31.0.1", Zone::Private),
             ("192.168.0.1", Zone::Private),
             ("100.100.100.200", Zone::Private),
+            ("198.19.255.255", Zone::Private),
+            ("198.20.0.1", Zone::Public),
+            ("192.0.0.192", Zone::Special),
+            ("192.0.1.1", Zone::Public),
             ("127.8.8.8", Zone::Loopback),
             ("169.254.169.254", Zone::Special),
             ("0.0.0.0", Zone::Special),
@@ -94,6 +105,11 @@ mod tests {
             ("64:ff9b::a9fe:a9fe", Zone::Special),
             ("fd00:ec2::254", Zone::Private),
             ("fe80::1", Zone::Special),
+            ("2002:a9fe:a9fe::1", Zone::Special),
+            ("2002:7f00:1::", Zone::Loopback),
+            ("2002:101:101::", Zone::Public),
+            ("2001:0:101:101::1", Zone::Special),
+            ("2001:4860::8888", Zone::Public),
             ("2606:4700::1111", Zone::Public),
         ];
         for (address, zone) in table {

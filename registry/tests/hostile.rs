@@ -98,6 +98,12 @@ async fn only_404_and_an_empty_list_are_absence() {
         assert!(get(ok(INDEX, body), status(404)).await.0.is_err(), "{body:?} from the API");
         assert!(get(status(404), ok(INDEX, body)).await.0.is_err(), "{body:?} by tag");
     }
+    for kind in ["application/json", "text/plain", ""] {
+        for body in ["", "{", "{}", r#"{"errors":[]}"#] {
+            assert!(get(ok(kind, body), status(404)).await.0.is_err(), "{kind:?} {body:?} from the API, no tag");
+            assert_eq!(get(ok(kind, body), ok(INDEX, list(&[]))).await.0.unwrap().source, Source::TagFallback);
+        }
+    }
     let (found, _) = get(ok("text/html", "<html>log in"), status(404)).await;
     assert_eq!(found.unwrap().source, Source::TagFallback);
     assert!(get(ok("text/html", "<html>"), ok("text/html", "<html>")).await.0.is_err());
@@ -302,6 +308,43 @@ async fn redirects_carry_no_credentials_and_do_not_reach_everywhere() {
     assert!(!format!("{client:?}").contains("hunter"));
 }
 
+/// Runs itself again with a proxy in the environment: the proxy lies on this machine, which no registry behind it may reach.
+#[tokio::test]
+async fn a_proxy_lends_its_network_to_nobody() {
+    const BEHIND: &str = "BESTFIT_TEST_BEHIND_PROXY";
+    let body = b"blob".to_vec();
+    let digest = Digest::of(&body);
+    if std::env::var_os(BEHIND).is_some() {
+        let plain_http = vec!["r.example".to_owned()];
+        let client = Client::new(Options { proxies: true, plain_http, ..options() });
+        let get = async |name: &str| {
+            let reference = Reference::parse(&format!("r.example/a/{name}")).unwrap();
+            client.repository(&reference).blob(&digest, 100).await
+        };
+        assert_eq!(get("direct").await.unwrap(), b"blob");
+        assert_eq!(get("other").await.unwrap(), b"blob");
+        let error = get("inside").await.unwrap_err();
+        assert!(matches!(error, Error::Redirect { .. }), "{error}");
+        return;
+    }
+    let inside = Server::start(|_| status(404));
+    let target = inside.host();
+    let proxy = Server::start(move |request| match request.target.split('/').nth(5) {
+        Some("other") => redirect("http://cdn.example/b/l/o/b"),
+        Some("inside") => redirect(format!("http://{target}/")),
+        _ => ok("application/octet-stream", body.clone()),
+    });
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "a_proxy_lends_its_network_to_nobody"]).env(BEHIND, "1");
+    for name in ["NO_PROXY", "no_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "REQUEST_METHOD"] {
+        again.env_remove(name);
+    }
+    let out = again.env("http_proxy", format!("http://localhost:{}", proxy.address.port())).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    assert!(inside.requests().is_empty(), "{:?}", inside.targets());
+    assert!(proxy.targets().iter().any(|target| target == "http://cdn.example/b/l/o/b"), "{:?}", proxy.targets());
+}
+
 #[tokio::test]
 async fn tokens_are_fetched_once_and_for_pull_only() {
     let server = Server::start(|_| ok("application/json", r#"{"token":"abc"}"#));
@@ -406,6 +449,24 @@ async fn outdated_lists_serve_while_the_registry_fails_and_say_so() {
     assert_eq!((stale.manifests.len(), stale.source), (1, Source::Cache));
     assert!(stale.stale.unwrap().contains("HTTP 500"));
     assert!(get(Duration::ZERO).await.is_err());
+}
+
+#[tokio::test]
+async fn an_outdated_empty_list_is_no_absence() {
+    let root = tempfile::tempdir().unwrap();
+    let failing = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = failing.clone();
+    let server = Server::start(move |_| match switch.load(std::sync::atomic::Ordering::SeqCst) {
+        true => status(500),
+        false => ok(INDEX, list(&[])),
+    });
+    let cache = Some(root.path().join("cache"));
+    let client = Client::new(Options { cache, referrers_lifetime: Duration::ZERO, ..options() });
+    let get = async || repository(&client, &server).referrers(&Digest::of(b"subject"), &[KIND]).await;
+    assert!(get().await.unwrap().manifests.is_empty());
+    failing.store(true, std::sync::atomic::Ordering::SeqCst);
+    let error = get().await.unwrap_err();
+    assert!(matches!(error, Error::Status { status: 500, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -45,6 +45,13 @@ impl Digest {
     }
 }
 
+/// A hash that was computed elsewhere, piece by piece.
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl FromStr for Digest {
     type Err = DigestError;
 

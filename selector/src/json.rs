@@ -56,10 +56,11 @@ fn located(error: serde_json::Error) -> JsonError {
     JsonError::Malformed { line, column, message }
 }
 
-/// Foreign text for people: at most `limit` characters, control characters replaced, so that it cannot drive a terminal
-/// or break a line-based log.
+/// Foreign text for people: at most `limit` characters; what drives a terminal, ends a line (also U+2028 and U+2029) or turns
+/// the direction of what follows (UAX #9) is replaced.
 pub fn plain(text: &str, limit: usize) -> String {
-    let mut shown: String = text.chars().take(limit).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let drives = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown: String = text.chars().take(limit).map(|c| if drives(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(limit).is_some() {
         shown.push('…');
     }

@@ -1,6 +1,7 @@
 //! Owns looking for the signatures about one digest, and holding them against the site's list. Three rounds of requests: lists
 //! and tags, manifests, blobs; what could not be read is never "not signed".
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bestfit_registry::{Descriptor, Error, Referrers, Repository};
@@ -8,8 +9,11 @@ use bestfit_selector::digest::Digest;
 use bestfit_selector::json::plain;
 use bestfit_selector::trust::{ImageSigned, Standing, Trust, TrustMode};
 use bestfit_trust::{ARTIFACT_TYPES, Candidate, MAX_BLOB, MAX_SIGNATURES, judge, wanted};
-use futures_util::future::{join, join_all};
+use futures_util::future::join;
+use futures_util::stream::{self, StreamExt};
 
+/// Manifests, and then blobs, that are fetched at the same time for one subject.
+const AT_ONCE: usize = 8;
 /// The longest reason that is kept, in characters.
 const MAX_WHY: usize = 300;
 
@@ -66,14 +70,7 @@ impl Verifier<'_> {
             lists.failed.push(format!("{number} signatures about {subject}, at most {MAX_SIGNATURES} are looked at"));
             lists.found.clear();
         }
-        let opened = join_all(lists.found.iter().map(|digest| candidate(repository, digest))).await;
-        let mut candidates = Vec::new();
-        for opened in opened {
-            match opened {
-                Ok(candidate) => candidates.extend(candidate),
-                Err(why) => lists.failed.push(why),
-            }
-        }
+        let candidates = candidates(repository, subject, &mut lists).await;
         let unread = candidates.iter().any(|candidate| candidate.blobs.values().any(Result::is_err));
         let fresh = lists.fresh.filter(|_| lists.failed.is_empty() && !unread);
         let standing = match judge(self.trust, subject, &self.name, &candidates, self.now) {
@@ -113,13 +110,35 @@ impl Lists {
     }
 }
 
-/// Opens one manifest; none where it turns out to hold no signature.
-async fn candidate(repository: &Repository, digest: &Digest) -> Result<Option<Candidate>, String> {
-    let manifest = repository.manifest(digest).await.map_err(|error| error.to_string())?;
-    let Some(wanted) = wanted(&manifest) else { return Ok(None) };
-    let blobs = wanted.blobs.iter().take(MAX_SIGNATURES);
-    let blobs = join_all(blobs.map(|(digest, size)| async { (*digest, blob(repository, digest, *size).await) })).await;
-    Ok(Some(Candidate { digest: *digest, manifest, blobs: blobs.into_iter().collect() }))
+/// Opens the manifests, and fetches what they hold: at most [`MAX_SIGNATURES`] blobs of all of them, counted before the first
+/// is asked for.
+async fn candidates(repository: &Repository, subject: &Digest, lists: &mut Lists) -> Vec<Candidate> {
+    let manifests = lists.found.iter().map(|digest| async { (*digest, repository.manifest(digest).await) });
+    let manifests: Vec<_> = stream::iter(manifests).buffered(AT_ONCE).collect().await;
+    let (mut candidates, mut blobs) = (Vec::new(), Vec::new());
+    for (digest, manifest) in manifests {
+        match manifest {
+            Ok(manifest) => {
+                let Some(wanted) = wanted(&manifest) else { continue };
+                blobs.extend(wanted.blobs.into_iter().map(|blob| (candidates.len(), blob)));
+                candidates.push(Candidate { digest, manifest, blobs: BTreeMap::new() });
+            }
+            Err(error) => lists.failed.push(error.to_string()),
+        }
+    }
+    if blobs.len() > MAX_SIGNATURES {
+        let number = blobs.len();
+        lists.failed.push(format!("{number} signatures about {subject}, at most {MAX_SIGNATURES} are looked at"));
+        blobs.truncate(MAX_SIGNATURES);
+    }
+    let blobs = blobs
+        .into_iter()
+        .map(|(of, (digest, size))| async move { (of, digest, blob(repository, &digest, size).await) });
+    let mut blobs = stream::iter(blobs).buffered(AT_ONCE);
+    while let Some((of, digest, blob)) = blobs.next().await {
+        candidates[of].blobs.insert(digest, blob);
+    }
+    candidates
 }
 
 async fn blob(repository: &Repository, digest: &Digest, size: u64) -> Result<Vec<u8>, String> {

@@ -27,6 +27,9 @@ const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.
 pub(crate) enum Usage {
     /// Signing code.
     Code,
+    /// Signing as Notary Project has it: any purpose where none is named, and the key's use is named (signature-specification.md,
+    /// "Certificate Requirements").
+    Notation,
     /// Stamping times, and nothing else (RFC 3161, 2.3).
     Time,
 }
@@ -158,7 +161,7 @@ impl Roots {
 impl Usage {
     fn oid(self) -> &'static ObjectIdentifier {
         match self {
-            Self::Code => &CODE_SIGNING,
+            Self::Code | Self::Notation => &CODE_SIGNING,
             Self::Time => &TIME_STAMPING,
         }
     }
@@ -187,16 +190,21 @@ pub(crate) fn check_revoked(certificate: &Certificate, der: &[u8], asked: &Asked
     ids.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
 }
 
-/// What the leaf says that it is made for: it must say so, whatever the certificates above it say.
+/// What the leaf says that it is made for, whatever the certificates above it say.
 fn check_usage(leaf: &Certificate, usage: Usage) -> Result<(), Refusal> {
     let malformed = |error| Refusal::malformed("the certificate", error);
     let tbs = &leaf.tbs_certificate;
-    let signs = tbs.get::<KeyUsage>().map_err(malformed)?.is_none_or(|(_, usage)| usage.digital_signature());
+    let signs = match (usage, tbs.get::<KeyUsage>().map_err(malformed)?) {
+        (Usage::Notation, Some((critical, found))) => critical && found.digital_signature(),
+        (Usage::Notation, None) => false,
+        (Usage::Code | Usage::Time, found) => found.is_none_or(|(_, found)| found.digital_signature()),
+    };
     let extended = tbs.get::<ExtendedKeyUsage>().map_err(malformed)?;
     let purposes = extended.as_ref().map(|(critical, purposes)| (*critical, purposes.0.as_slice()));
     let made_for_it = match (usage, purposes) {
+        (Usage::Notation, None) => true,
         (_, None) => false,
-        (Usage::Code, Some((_, purposes))) => purposes.contains(&CODE_SIGNING),
+        (Usage::Code | Usage::Notation, Some((_, purposes))) => purposes.contains(&CODE_SIGNING),
         (Usage::Time, Some((critical, purposes))) => critical && *purposes == [TIME_STAMPING],
     };
     if signs && made_for_it { Ok(()) } else { Err(Refusal::Usage(usage)) }
@@ -225,4 +233,37 @@ pub(crate) fn check_identity(certificate: &Certificate, identities: &[String]) -
         return Ok(());
     }
     Err(Refusal::OtherIdentity(shown(&names.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+    const PURPOSES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+
+    #[test]
+    fn what_a_leaf_must_be_made_for() {
+        let pem = include_str!("../testdata/certificates/leaf.crt");
+        let leaf = read(&read_pem(pem).unwrap()[0]).unwrap();
+        let without = |gone: ObjectIdentifier| {
+            let mut leaf = leaf.clone();
+            leaf.tbs_certificate.extensions.as_mut().unwrap().retain(|extension| extension.extn_id != gone);
+            leaf
+        };
+        let mut loose = leaf.clone();
+        for extension in loose.tbs_certificate.extensions.iter_mut().flatten() {
+            extension.critical = false;
+        }
+        for (leaf, code, notation) in [
+            (&leaf, true, true),
+            (&without(PURPOSES), false, true),
+            (&without(KEY_USAGE), true, false),
+            (&loose, true, false),
+        ] {
+            assert_eq!(check_usage(leaf, Usage::Code).is_ok(), code);
+            assert_eq!(check_usage(leaf, Usage::Notation).is_ok(), notation);
+            assert!(check_usage(leaf, Usage::Time).is_err());
+        }
+    }
 }

@@ -149,6 +149,10 @@ impl Court<'_> {
             self.best = holds;
             return Ok(());
         }
+        if let Some((_, early)) = refused.iter().find(|(_, refusal)| matches!(refusal, Refusal::Early { .. })) {
+            self.unread.get_or_insert_with(|| format!("{}: {early}", exhibit.name()));
+            return Ok(());
+        }
         if refused.is_empty() {
             return Err(Refusal::NobodyTakes(signature.maker()));
         }

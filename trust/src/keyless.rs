@@ -60,6 +60,7 @@ impl Keyless {
             return Err(Refusal::Keyless("cosign's older form is not read, only its bundles".to_owned()));
         };
         check_bounds(bundle, self.time)?;
+        check_early(bundle, asked.now)?;
         // Whose identity it must be is compared below, as patterns.
         let policy = VerificationPolicy::any_identity();
         let policy = match self.time {
@@ -118,6 +119,15 @@ fn check_bounds(bundle: &Bundle, time: KeylessTime) -> Result<(), Refusal> {
         KeylessTime::Tsa if stamps == 0 => missing("there is no time stamp"),
         KeylessTime::Log | KeylessTime::Tsa => Ok(()),
     }
+}
+
+/// sigstore-verify takes no entry of a log that is ahead of the machine's clock, which may be late: that must not be remembered
+/// as a signature that does not hold.
+fn check_early(bundle: &Bundle, now: i64) -> Result<(), Refusal> {
+    let entries = &bundle.parsed.verification_material.tlog_entries;
+    let mut times = entries.iter().filter_map(|entry| entry.integrated_time).map(|time| time.as_second());
+    let early = times.find(|time| (now + 1..=now + SKEW).contains(time));
+    early.map_or(Ok(()), |time| Err(Refusal::Early { what: "its entry of the log", time }))
 }
 
 fn check_revoked(bundle: &Bundle, asked: &Asked<'_>) -> Result<(), Refusal> {

@@ -118,6 +118,11 @@ impl PublicKey {
         self.algorithm
     }
 
+    /// The bits of an RSA key; `None` for another.
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        if self.algorithm == Algorithm::Rsa { rsa_bits(&self.raw) } else { None }
+    }
+
     fn check(&self) -> Result<(), KeyError> {
         if self.algorithm == Algorithm::Rsa {
             let bits = rsa_bits(&self.raw).ok_or(KeyError::Invalid)?;

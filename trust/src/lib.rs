@@ -1,5 +1,6 @@
-//! Signatures about one digest: what they are, what must be fetched to check them, and whether one holds for a site. Pure:
-//! no file, no clock, no network; keys and roots come in with [`Trust`](bestfit_selector::trust::Trust).
+//! Signatures about one digest: what they are, what must be fetched to check them, and whether one holds for a site. Pure
+//! but for one look at the clock, which sigstore-verify takes itself (decision 17): no file, no network; the time, keys and
+//! roots come in, with [`Trust`](bestfit_selector::trust::Trust).
 //!
 //! In the order of the data: `manifest` (which form, which blobs); `bundle` and `statement` (Sigstore), `simple` (cosign's older
 //! form), both in `sigstore`, `notation` with `jws` and `cose`; `entry` (the site's list) with `keys`, `certificates`, `distinguished`, `timestamp`; `judge`; `refusal` has the words for what does not
@@ -47,7 +48,8 @@ pub const MAX_SIGNATURES: usize = 32;
 /// The longest blob of a signature, in bytes.
 pub const MAX_BLOB: u64 = 256 << 10;
 
-/// How far, in seconds, a clock may be ahead of ours: what is dated later is refused.
+/// How far, in seconds, a clock may be ahead of ours: what is dated later is refused. An entry of a transparency log must not be
+/// ahead at all: within this, it is unknown whether its signature holds.
 pub const SKEW: i64 = 300;
 
 /// The form of a signature.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::certificates::{Chain, Roots, Usage};
 use crate::distinguished::Identity;
 use crate::entry::{Asked, proven_time};
-use crate::keys::{Algorithm, Hash, Scheme};
+use crate::keys::{Algorithm, Hash, PublicKey, Scheme};
 use crate::manifest::{COSE, JWS, Layer};
 use crate::refusal::{Refusal, shown};
 use crate::{MAX_BLOB, SKEW, cose, jws};
@@ -129,18 +129,18 @@ impl Protected {
         Ok(())
     }
 
-    /// The kind of key that the algorithm belongs to, and how it signs. Keys sign in one way alone ("signature-specification.md",
-    /// "Signature Algorithm Requirements").
-    fn algorithm(&self) -> Option<(Algorithm, Scheme)> {
-        Some(match self.algorithm.as_str() {
-            "ES256" => (Algorithm::P256, Scheme::EcdsaFixed),
-            "ES384" => (Algorithm::P384, Scheme::EcdsaFixed),
-            "ES512" => (Algorithm::P521, Scheme::EcdsaFixed),
-            "PS256" => (Algorithm::Rsa, Scheme::RsaPss(Hash::Sha256)),
-            "PS384" => (Algorithm::Rsa, Scheme::RsaPss(Hash::Sha384)),
-            "PS512" => (Algorithm::Rsa, Scheme::RsaPss(Hash::Sha512)),
-            _ => return None,
-        })
+    /// How `key` signs, if the algorithm is its own: each key signs in one way alone ("signature-specification.md", "Signature
+    /// Algorithm Requirements").
+    fn scheme_of(&self, key: &PublicKey) -> Option<Scheme> {
+        match (self.algorithm.as_str(), key.algorithm(), key.rsa_bits()) {
+            ("ES256", Algorithm::P256, _) | ("ES384", Algorithm::P384, _) | ("ES512", Algorithm::P521, _) => {
+                Some(Scheme::EcdsaFixed)
+            }
+            ("PS256", Algorithm::Rsa, Some(2048)) => Some(Scheme::RsaPss(Hash::Sha256)),
+            ("PS384", Algorithm::Rsa, Some(3072)) => Some(Scheme::RsaPss(Hash::Sha384)),
+            ("PS512", Algorithm::Rsa, Some(4096)) => Some(Scheme::RsaPss(Hash::Sha512)),
+            _ => None,
+        }
     }
 }
 
@@ -149,9 +149,10 @@ impl Store {
     pub(crate) fn verify(&self, envelope: &Envelope, asked: &Asked<'_>) -> Result<(), Refusal> {
         let protected = &envelope.protected;
         let time = proven_time(envelope.stamp.as_deref().into_iter(), &envelope.signature, self.tsa.as_ref(), asked)?;
-        let signer = self.roots.verify(&envelope.chain, Usage::Code, time, asked)?;
-        let fitting = protected.algorithm().filter(|(kind, _)| *kind == signer.key.algorithm());
-        let Some((_, scheme)) = fitting else { return Err(Refusal::Algorithm(shown(&protected.algorithm))) };
+        let signer = self.roots.verify(&envelope.chain, Usage::Notation, time, asked)?;
+        let Some(scheme) = protected.scheme_of(&signer.key) else {
+            return Err(Refusal::Algorithm(shown(&protected.algorithm)));
+        };
         if !signer.key.verifies_with(scheme, &envelope.signed, &envelope.signature) {
             return Err(Refusal::OtherKey);
         }
@@ -177,6 +178,21 @@ impl Protected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_signs_in_one_way_alone() {
+        let key = |pem| PublicKey::from_pem(pem).unwrap();
+        let rsa = key(include_str!("../testdata/keys/rsa.pub"));
+        let curve = key(include_str!("../testdata/keys/p256.pub"));
+        let of =
+            |algorithm: &str, key| Protected { algorithm: algorithm.to_owned(), ..Protected::default() }.scheme_of(key);
+        assert_eq!(of("PS256", &rsa), Some(Scheme::RsaPss(Hash::Sha256)));
+        assert_eq!(of("ES256", &curve), Some(Scheme::EcdsaFixed));
+        for (algorithm, key) in [("PS384", &rsa), ("PS512", &rsa), ("ES256", &rsa), ("ES384", &curve), ("none", &curve)]
+        {
+            assert_eq!(of(algorithm, key), None, "{algorithm}");
+        }
+    }
 
     #[test]
     fn dates_are_held_against_now() {

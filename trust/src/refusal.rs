@@ -75,6 +75,8 @@ pub(crate) enum Refusal {
     OtherSigner { subject: String, issuer: String },
     #[error("{what} is of {}, which is in the future", date(*time))]
     Future { what: &'static str, time: i64 },
+    #[error("{what} is of {}, and this machine's clock is not there yet", date(*time))]
+    Early { what: &'static str, time: i64 },
     #[error("it holds, but the entry's scopes do not cover {0}")]
     OutOfScope(String),
     #[error("no entry of the list takes signatures by {0}")]
@@ -83,7 +85,7 @@ pub(crate) enum Refusal {
 
 fn purpose(usage: Usage) -> &'static str {
     match usage {
-        Usage::Code => "signing code",
+        Usage::Code | Usage::Notation => "signing code",
         Usage::Time => "stamping times alone",
     }
 }

@@ -79,6 +79,7 @@ impl Verifier<'_> {
             }
             standing => standing,
         };
+        let fresh = fresh.filter(|_| !matches!(standing, Standing::Unknown { .. }));
         let signatures = candidates.into_iter().map(|candidate| candidate.digest).collect();
         Looked { standing, signatures, fresh }
     }

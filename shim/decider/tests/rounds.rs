@@ -3,11 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod serving;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use bestfit_decider::{Verifier, gather};
@@ -108,35 +107,16 @@ impl Rounds {
     }
 }
 
-fn answer(mut stream: TcpStream, content: &Content, rounds: &Rounds) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let first = lines.next()?.ok()?;
-    lines.map_while(Result::ok).find(String::is_empty)?;
-    let path = first.split(' ').nth(1)?.split('?').next()?.to_owned();
-    let found = content.0.get(&path);
-    // Nobody used the older form: its tags are asked for with the artifacts' lists.
-    rounds.complete(found.map_or(1, |(round, ..)| *round));
-    let (status, media_type, body) =
-        found.map_or((404, "text/plain", [].as_slice()), |(_, kind, body)| (200, kind, body));
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok()
-}
-
 #[test]
 fn a_cold_look_at_64_signed_entries_takes_four_rounds() {
     let (bytes, content) = signed_index();
-    let (content, rounds) = (Arc::new(content), Arc::new(Rounds::default()));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = listener.local_addr().unwrap();
-    let (served, counted) = (content.clone(), rounds.clone());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (content, rounds) = (served.clone(), counted.clone());
-            thread::spawn(move || answer(stream, &content, &rounds));
-        }
+    let rounds = Arc::new(Rounds::default());
+    let counted = rounds.clone();
+    let host = serving::serve(move |path| {
+        let found = content.0.get(path);
+        // Nobody used the older form: its tags are asked for with the artifacts' lists.
+        counted.complete(found.map_or(1, |(round, ..)| *round));
+        found.map_or((404, "text/plain", Vec::new()), |(_, kind, body)| (200, *kind, body.clone()))
     });
     let client = Client::new(Options::default());
     let reference = Reference::parse(&format!("{host}/app:1")).unwrap();

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The fifo stays open after the first line: closing it could be the end of the log for its reader.
 static FIFO: Mutex<Option<File>> = Mutex::new(None);
-/// The longest message, in bytes: a line must fit what a pipe takes in one piece.
+/// The longest message as it is written, in bytes: a line must fit what a pipe takes in one piece.
 const MAX_MESSAGE: usize = 2048;
 
 pub(crate) fn warn(message: &str) {
@@ -26,11 +26,13 @@ pub(crate) fn warn(message: &str) {
 }
 
 fn quoted(message: &str) -> String {
-    let end = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_MESSAGE).last().unwrap_or(0);
-    let message = if message.len() > MAX_MESSAGE { &message[..end] } else { message };
     let mut out = String::with_capacity(message.len() + 2);
     out.push('"');
     for c in message.chars() {
+        // What is counted is what is written; an escaped character takes two bytes.
+        if out.len() + c.len_utf8().max(2) > MAX_MESSAGE {
+            break;
+        }
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
@@ -75,6 +77,9 @@ mod tests {
     #[test]
     fn a_message_stays_on_its_line() {
         assert_eq!(quoted("a \"b\"\n\\\t"), "\"a \\\"b\\\"\\n\\\\ \"");
-        assert!(quoted(&"é".repeat(4000)).len() <= MAX_MESSAGE + 2);
+        for c in ["é", "\"", "\n", "x", "\u{1F600}"] {
+            let length = quoted(&c.repeat(4000)).len();
+            assert!((MAX_MESSAGE - 3..=MAX_MESSAGE + 1).contains(&length), "{c:?} {length}");
+        }
     }
 }

@@ -285,6 +285,21 @@ fn a_proof_of_the_future_is_none() {
 }
 
 #[test]
+fn a_clock_that_is_late_does_not_judge_an_entry_of_the_log() {
+    let times = &own_bundle("keyless-log")["verificationMaterial"]["tlogEntries"][0]["integratedTime"];
+    let time: i64 = times.as_str().unwrap().parse().unwrap();
+    let at = |now| Sample::read("keyless-log").outcome_at(own_identity(KeylessTime::Log), now);
+    assert_eq!(at(time), "trusted: lab");
+    for now in [time - 1, time - 300] {
+        let early = at(now);
+        assert!(early.starts_with("unknown: (bundle): its entry of the log is of 20"), "{early}");
+        assert!(early.ends_with("and this machine's clock is not there yet"), "{early}");
+    }
+    let future = at(time - 301);
+    assert!(future.ends_with("which is in the future"), "{future}");
+}
+
+#[test]
 fn what_is_revoked_vouches_for_nothing() {
     let Some(public) = Public::read() else { return };
     let root: Value = serde_json::from_str(&public.root).unwrap();

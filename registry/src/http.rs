@@ -1,7 +1,7 @@
 //! Owns one exchange with a server: connections set up when first needed, time limits, redirects by our rules, bodies
 //! counted while they are read. Knows nothing of registries but that one host is asked on behalf of another.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error as _;
 use std::fs::File;
 use std::net::IpAddr;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bestfit_selector::json::plain;
 use nix::errno::Errno;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -24,6 +23,7 @@ use crate::credentials::Secret;
 use crate::endpoint::{Endpoint, Tls};
 use crate::error::Error;
 use crate::folder::read_all;
+use crate::names::{Guarded, Names};
 use crate::zone::{Reach, Zone};
 
 const REDIRECTS_LIMIT: usize = 3;
@@ -42,15 +42,6 @@ pub(crate) struct Http {
     /// Whether `HTTPS_PROXY` and its like hold for hosts other than this one.
     proxies: bool,
     names: Arc<Names>,
-}
-
-/// What is known about names.
-#[derive(Debug, Default)]
-struct Names {
-    /// The hosts of the environment's proxies: they may lie anywhere.
-    proxies: BTreeSet<String>,
-    /// The addresses that names had when they were resolved here. What is asked by way of a proxy is resolved there.
-    found: Mutex<HashSet<(String, IpAddr)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,8 +77,8 @@ impl Http {
     pub(crate) fn new(hosts: Hosts, options: &Options) -> Self {
         let Options { connect_timeout: connect, stall_timeout: stall, proxies, .. } = *options;
         let (clients, requests, ports) = (Mutex::default(), AtomicU64::new(0), options.ports.clone());
-        let names = Names { proxies: if proxies { proxy_hosts() } else { BTreeSet::new() }, ..Names::default() };
-        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies, names: Arc::new(names) }
+        let names = Arc::new(Names::new(proxies));
+        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies, names }
     }
 
     /// Whether an address that a server named has one of the ports that are left.
@@ -214,7 +205,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(self.connect)
-            .dns_resolver(Guarded(key.reach, self.names.clone()));
+            .dns_resolver(Guarded::new(key.reach, self.names.clone()));
         if !key.proxies {
             builder = builder.no_proxy();
         }
@@ -401,54 +392,6 @@ fn is_ours(error: &(dyn std::error::Error + 'static)) -> bool {
     code.is_some_and(|code| OURS.contains(&Errno::from_raw(code))) || error.source().is_some_and(is_ours)
 }
 
-/// The hosts that the environment names as proxies (curl(1), "ENVIRONMENT").
-fn proxy_hosts() -> BTreeSet<String> {
-    let names = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-    let given = names.iter().filter_map(|name| std::env::var(name).ok());
-    let host = |given: String| {
-        let whole = if given.contains("://") { given } else { format!("http://{given}") };
-        Some(Url::parse(&whole).ok()?.host_str()?.to_owned())
-    };
-    given.filter_map(host).collect()
-}
-
-impl Names {
-    /// The network of a host, where it is the host itself that was connected to; else a public one, from which nothing follows:
-    /// a proxy's address says nothing of the host's.
-    fn zone(&self, url: &Url, connected: Option<IpAddr>) -> Zone {
-        let Some(address) = connected.map(|address| address.to_canonical()) else { return Zone::Public };
-        let own = match (literal(url), url.host_str()) {
-            (Some(written), _) => written.to_canonical() == address,
-            (None, Some(name)) => self.found().contains(&(name.to_owned(), address)),
-            (None, None) => false,
-        };
-        if own { Zone::of(address) } else { Zone::Public }
-    }
-
-    fn found(&self) -> std::sync::MutexGuard<'_, HashSet<(String, IpAddr)>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Resolves names only to addresses within reach; a proxy's to any.
-struct Guarded(Reach, Arc<Names>);
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (reach, names) = (self.0, self.1.clone());
-        let reach = if names.proxies.contains(name.as_str()) { Reach::Named } else { reach };
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = found.filter(|address| reach.allows(address.ip())).collect();
-            names.found().extend(allowed.iter().map(|address| (name.as_str().to_owned(), address.ip().to_canonical())));
-            match allowed.is_empty() {
-                true => Err("its addresses lie in a network in which the registry does not lie".into()),
-                false => Ok(Box::new(allowed.into_iter()) as Addrs),
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,23 +417,6 @@ mod tests {
             let (first, target) = (Url::parse(first).unwrap(), Url::parse(target).unwrap());
             assert_eq!(redirect_rule(&first, &target, zone).is_ok(), allowed, "{first} {target}");
         }
-    }
-
-    #[tokio::test]
-    async fn names_resolve_only_within_reach() {
-        let names = Arc::<Names>::default();
-        let resolve = async |reach, names: &Arc<Names>| {
-            Guarded(reach, names.clone()).resolve("localhost".parse().unwrap()).await.is_ok()
-        };
-        let public = Reach::Beside(Zone::Public);
-        assert!(!resolve(public, &names).await && !resolve(Reach::Beside(Zone::Private), &names).await);
-        let (url, address) = (Url::parse("http://localhost/").unwrap(), Some(IpAddr::from([127, 0, 0, 1])));
-        assert_eq!(names.zone(&url, address), Zone::Public, "it was not resolved to that here");
-        assert!(resolve(Reach::Named, &names).await && resolve(Reach::Beside(Zone::Loopback), &names).await);
-        assert_eq!(names.zone(&url, address), Zone::Loopback);
-        assert_eq!(names.zone(&Url::parse("http://127.0.0.2/").unwrap(), address), Zone::Public);
-        let proxies = BTreeSet::from(["localhost".to_owned()]);
-        assert!(resolve(public, &Arc::new(Names { proxies, ..Names::default() })).await);
     }
 
     #[test]

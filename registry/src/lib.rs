@@ -11,7 +11,7 @@
 //! - `hosts`, `endpoint`: containerd's `hosts.toml`, and which servers stand for a registry
 //! - `challenge`, `credentials`, `helper`, `auth`: `WWW-Authenticate`, docker's config, tokens
 //! - [`mod@network`]: the ports and files that one registry needs
-//! - `http`, `zone`: one bounded exchange, redirects, which addresses a redirect may reach
+//! - `http`, `names`, `zone`: one bounded exchange, redirects, which addresses a redirect may reach
 //! - `document`, `listing`: descriptors, indexes, `Link` headers, referrer lists
 //! - `remote`, `layout`: the two kinds of repository
 //! - `cache`, `backoff`, `folder`: what stays on disk between short-lived processes
@@ -35,6 +35,7 @@ mod hosts;
 mod http;
 mod layout;
 mod listing;
+mod names;
 pub mod network;
 pub mod reference;
 mod remote;

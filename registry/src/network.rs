@@ -40,18 +40,25 @@ pub fn network(options: &Options, reference: &Reference) -> Result<Network, Erro
         }
     }
     if options.proxies {
-        let set = PROXIES.iter().filter_map(|name| std::env::var(name).ok());
-        network.ports.extend(set.filter_map(|proxy| proxy_port(&proxy)));
+        network.ports.extend(proxies().filter_map(|proxy| port(&proxy)));
     }
     Ok(network)
 }
 
-/// The port of a proxy, whose scheme may be missing.
-fn proxy_port(proxy: &str) -> Option<u16> {
-    let with_scheme = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
-    let url = Url::parse(&with_scheme).ok()?;
+/// The proxies in the environment.
+pub(crate) fn proxies() -> impl Iterator<Item = Url> {
+    PROXIES.iter().filter_map(|name| std::env::var(name).ok()).filter_map(|text| proxy(&text))
+}
+
+/// A proxy, whose scheme may be missing.
+fn proxy(text: &str) -> Option<Url> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    Url::parse(&with_scheme).ok()
+}
+
+fn port(proxy: &Url) -> Option<u16> {
     // The port that SOCKS has by custom (RFC 1928) is none that Url knows.
-    url.port_or_known_default().or_else(|| url.scheme().starts_with("socks").then_some(1080))
+    proxy.port_or_known_default().or_else(|| proxy.scheme().starts_with("socks").then_some(1080))
 }
 
 #[cfg(test)]
@@ -79,7 +86,7 @@ mod tests {
 
     #[test]
     fn ports_of_proxies() {
-        for (proxy, port) in [
+        for (text, expected) in [
             ("http://p.example:3128", Some(3128)),
             ("p.example:3128", Some(3128)),
             ("p.example", Some(80)),
@@ -87,7 +94,7 @@ mod tests {
             ("socks5h://p.example", Some(1080)),
             ("", None),
         ] {
-            assert_eq!(proxy_port(proxy), port, "{proxy}");
+            assert_eq!(proxy(text).as_ref().and_then(port), expected, "{text}");
         }
     }
 }

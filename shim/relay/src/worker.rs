@@ -201,10 +201,11 @@ impl Worker {
         }
     }
 
-    /// Whether it was started ahead and has ended without a word, as one does whose Create comes late: the one after it sees
-    /// to whatever it may have left.
+    /// Whether it was started ahead and has ended by itself without a word, as one does whose Create comes late: the one after
+    /// it sees to whatever it may have left. One that was killed did not give up.
     pub(crate) fn gave_up(&mut self) -> bool {
-        self.ahead && !self.spoke && self.has_ended(Instant::now() + LOOK_EVERY)
+        let by_itself = |worker: &mut Self| matches!(worker.child.try_wait(), Ok(Some(status)) if status.success());
+        self.ahead && !self.spoke && self.has_ended(Instant::now() + LOOK_EVERY) && by_itself(self)
     }
 
     fn read_long(&mut self, limit: Instant) -> Option<Vec<u8>> {

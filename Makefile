@@ -10,7 +10,7 @@ STATIC_TARGET = $(shell tests/setup/static-target.sh)
 STATIC_DIR = $(TARGET_DIR)/$(STATIC_TARGET)
 STATIC = RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --target $(STATIC_TARGET)
 
-.PHONY: help setup build test unit e2e demo check bench peers fuzz
+.PHONY: help setup build test unit e2e demo check bench peers fuzz mutants
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -44,6 +44,9 @@ peers: ## our facts, rules and targets against NFD's and archspec's own code, ca
 fuzz: ## every parser of foreign bytes, a minute each; SECONDS=n, FUZZ="TARGET..." for others
 	@fuzz/run.sh $(or $(SECONDS),60) $(FUZZ)
 
+mutants: ## whether scenarios about trust fail where their check is taken out (tests/mutants), as root; MUTANTS="NAME..." for some
+	@tests/setup/mutants.sh $(MUTANTS)
+
 bench: build ## cost against the stock shim; writes target/bench.json
 	$(CARGO) run -q --release -p bestfit-tests --bin bench -- $(BENCH)
 
@@ -52,3 +55,4 @@ check: ## formatting, lints, documentation, shell scripts
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/setup/*.sh fuzz/run.sh .ci/run; else echo "SKIP: no shellcheck here"; fi
+	@for patch in tests/mutants/*.patch; do git apply --check "$$patch" || echo "STALE: $$patch (docs/decisions/0019-tests-that-fail.md)"; done

@@ -124,6 +124,7 @@ struct Shared {
     behind: Option<String>,
     rule: Mutex<Rule>,
     seen: Mutex<Vec<Request>>,
+    connections: AtomicU64,
     flooded: AtomicU64,
     over: AtomicBool,
 }
@@ -164,6 +165,7 @@ impl Hostile {
             behind,
             rule: Mutex::new(rule),
             seen: Mutex::default(),
+            connections: AtomicU64::new(0),
             flooded: AtomicU64::new(0),
             over: AtomicBool::new(false),
         });
@@ -173,6 +175,7 @@ impl Hostile {
                 if served.over.load(Ordering::SeqCst) {
                     return;
                 }
+                served.connections.fetch_add(1, Ordering::SeqCst);
                 let served = Arc::clone(&served);
                 thread::spawn(move || served.serve(&stream).ok());
             }
@@ -198,6 +201,11 @@ impl Hostile {
     /// What was asked since the last call.
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *lock(&self.shared.seen))
+    }
+
+    /// How often somebody connected, also with what is no HTTP: an attempt at TLS.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Bytes that floods have sent.
@@ -332,7 +340,7 @@ mod tests {
         server.be_honest();
         assert_eq!(ask("/v2/").status, 404, "nothing is behind it");
         let seen = server.take();
-        assert_eq!(seen.len(), 3);
+        assert_eq!((seen.len(), server.connections()), (3, 3));
         assert_eq!(seen[0].header("authorization"), Some("Basic c2VjcmV0"));
         assert!(seen[0].is_for("blobs", "sha256:0") && server.take().is_empty());
     }

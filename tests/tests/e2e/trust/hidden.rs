@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bestfit_tests::artifact::{self, fits, fits_nowhere};
+use bestfit_tests::artifact::{self, fits_nowhere};
 use bestfit_tests::command::eventually;
 use bestfit_tests::hostile::{Answer, Hostile};
 use bestfit_tests::image::{Image, Index, media};
@@ -33,16 +33,21 @@ pub(super) fn behind(world: &mut World, kind: Kind, pair: &Pair) -> (Hostile, Pa
     (hostile, Pair { image: Prepared { repository, reference, index }, artifact: pair.artifact.clone() })
 }
 
-fn hidden(world: &mut World) {
-    let pair = signed(world, Kind::Ferro);
-    let (hostile, pair) = behind(world, Kind::Ferro, &pair);
-    let entry = pair.better().to_owned();
-    world.node.configure(&require());
-    followed(world, &pair);
-    hostile.answer(move |request| match request.is_list(&entry) {
+/// From now on nothing refers to the digest, as the registry tells it.
+fn hide(hostile: &Hostile, digest: &str) {
+    let digest = digest.to_owned();
+    hostile.answer(move |request| match request.is_list(&digest) {
         true => request.list_with(Vec::clear),
         false => Answer::Honest,
     });
+}
+
+fn hidden(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (hostile, pair) = behind(world, Kind::Ferro, &pair);
+    world.node.configure(&require());
+    followed(world, &pair);
+    hide(&hostile, pair.better());
     world.node.configure(&enforce());
     ignored(world, &pair);
     world.node.configure(&require());
@@ -63,11 +68,7 @@ fn hidden_requirement(world: &mut World) {
         sign(world, Kind::Ferro, &pair, artifact, Way::Bundle(&vendor()));
     }
     let (hostile, pair) = behind(world, Kind::Ferro, &pair);
-    let entry = pair.better().to_owned();
-    hostile.answer(move |request| match request.is_list(&entry) {
-        true => request.list_with(Vec::clear),
-        false => Answer::Honest,
-    });
+    hide(&hostile, pair.better());
     world.node.configure(&enforce());
     ignored(world, &pair);
     // What it would have won without a policy: an entry about which nothing is said, beside a default that does not fit.
@@ -78,11 +79,7 @@ fn hidden_requirement(world: &mut World) {
 fn hidden_signatures(world: &mut World) {
     let pair = signed(world, Kind::Ferro);
     let (hostile, pair) = behind(world, Kind::Ferro, &pair);
-    let artifact = pair.artifact.clone();
-    hostile.answer(move |request| match request.is_list(&artifact) {
-        true => request.list_with(Vec::clear),
-        false => Answer::Honest,
-    });
+    hide(&hostile, &pair.artifact);
     world.node.configure(&enforce());
     ignored(world, &pair);
     world.node.configure(&require());
@@ -155,9 +152,9 @@ fn poisoned_tag(world: &mut World) {
     let pair = signed(world, Kind::Docker);
     let registry = world.registry(Kind::Docker);
     let repository = &pair.image.repository;
-    let document = artifact::compatibilities(&fits());
-    let default = &pair.image.index.entries[0].descriptor;
-    let foreign = artifact::attach(registry, repository, default, &document);
+    // It would keep the better entry from running.
+    let document = artifact::compatibilities(&fits_nowhere());
+    let foreign = artifact::attach(registry, repository, &pair.image.index.entries[1].descriptor, &document);
     for subject in [pair.better(), &pair.artifact] {
         change_fallback(registry, repository, subject, |list| {
             for entry in list.iter_mut() {

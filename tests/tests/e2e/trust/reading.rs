@@ -103,21 +103,29 @@ fn floods(world: &mut World) {
     let padded = |request: &Request| Answer::ok(media::INDEX, [request.honest().body, vec![b' '; 5 << 20]].concat());
     let entry = pair.better().to_owned();
     let pages: Rule = Box::new(move |request| match request.is_kind("referrers") && request.target.contains(&entry) {
-        // Each page leads to one more, without end.
-        true => next_page(request, &format!("{}x", request.target)),
-        false => Answer::Honest,
+        // The fifth is the last one, and each is true.
+        true if !request.target.ends_with("page=5") => next_page(request, &page_after(&request.target)),
+        _ => Answer::Honest,
     });
     let rules = vec![
         ("257 artifacts", flooded(pair.better(), &artifact, 257)),
         ("257 signatures", flooded(&pair.artifact, &signature, 257)),
         ("33 signatures", flooded(&pair.artifact, &signature, 33)),
-        ("pages without end", pages),
+        ("five pages", pages),
         ("a list of 5 MiB", at(pair.better(), padded)),
         ("signatures in a list of 5 MiB", at(&pair.artifact, padded)),
         ("bytes without end for artifacts", at(pair.better(), |_| Answer::Flood)),
         ("bytes without end for signatures", at(&pair.artifact, |_| Answer::Flood)),
     ];
     nothing_is_followed(world, &pair, rules);
+}
+
+/// The target of the page after this one.
+fn page_after(target: &str) -> String {
+    match target.rsplit_once("page=") {
+        Some((before, number)) => format!("{before}page={}", number.parse::<usize>().unwrap_or(1) + 1),
+        None => format!("{target}{}page=2", if target.contains('?') { '&' } else { '?' }),
+    }
 }
 
 /// The honest answer, with a link to another page.
@@ -150,17 +158,22 @@ fn too_many_entries(world: &mut World) {
     nested(world);
 }
 
-/// An index in the index has signed artifacts for its entry; what it holds is no candidate.
+/// An index in the index, which a signed artifact says to fit, has them for its entry, too; neither is a candidate.
 fn nested(world: &mut World) {
     let pair = signed(world, Kind::Docker);
     let registry = world.registry(Kind::Docker);
     let (inner, repository) = (&pair.image.index, &pair.image.repository);
     let plain = Index::of(&[Image::new("plain")]);
     registry.push_content(repository, &plain.content);
-    let mut entry = plain.entries[0].descriptor.json();
-    entry["platform"] = json!({"os": "linux", "architecture": bestfit_tests::image::architecture()});
-    let outer = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": [entry, inner.descriptor.json()]});
+    let mut entries = [&plain.entries[0].descriptor, &inner.descriptor].map(|descriptor| descriptor.json());
+    for entry in &mut entries {
+        entry["platform"] = json!({"os": "linux", "architecture": bestfit_tests::image::architecture()});
+    }
+    let outer = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": entries});
     registry.put_manifest(repository, "nested", media::INDEX, &serde_json::to_vec(&outer).expect("JSON"));
+    let about_inner = artifact::attach(registry, repository, &inner.descriptor, &artifact::compatibilities(&fits()));
+    sign(world, Kind::Docker, &pair, &about_inner, Way::Bundle(&vendor()));
+    let registry = world.registry(Kind::Docker);
     let reference = registry.reference(repository, "nested");
     let outer = Pair {
         image: Prepared { repository: repository.clone(), reference, index: plain },
@@ -168,7 +181,9 @@ fn nested(world: &mut World) {
     };
     world.node.ctr().pull(&outer.image.reference);
     world.node.configure(&enforce());
-    assert_eq!(build(&run(world, &outer.image, &[], &[])), "plain");
+    let record = ignored(world, &outer);
+    let entry = &record["decision"]["entries"][1];
+    assert_eq!(entry["verdict"], json!("skipped"), "an index is no candidate: {entry:#}");
 }
 
 fn drips(world: &mut World) {
@@ -177,7 +192,8 @@ fn drips(world: &mut World) {
     for subject in [pair.better().to_owned(), pair.artifact.clone()] {
         hostile.answer(move |request| if request.is_list(&subject) { Answer::Drip } else { Answer::Honest });
         world.node.configure(&enforce().select("decision_deadline", "700ms"));
-        ignored(world, &pair);
+        let record = ignored(world, &pair);
+        assert!(record["decision"].to_string().contains("within the deadline"), "it was no deadline: {record:#}");
         world.node.configure(&require().select("decision_deadline", "700ms"));
         denied(world, &pair);
     }
@@ -189,7 +205,11 @@ fn malformed(world: &mut World) {
     let deep = format!("{{\"compatibilities\": {}1{}}}", "{\"a\":".repeat(500), "}".repeat(500));
     let doubled = br#"{"compatibilities": {"host": {"kernel.version": ">=999.0", "kernel.version": ">=3.10"}}}"#;
     let padded = [artifact::compatibilities(&fits()), vec![b' '; 300 << 10]].concat();
-    for (name, document) in [("deep", deep.as_bytes()), ("doubled", doubled), ("oversized", &padded)] {
+    for (name, document, words) in [
+        ("deep", deep.as_bytes(), "nested deeper than"),
+        ("doubled", doubled, "stands there twice"),
+        ("oversized", &padded, "bytes"),
+    ] {
         let index = Index::of(&[Image::new("plain"), Image::new(name)]);
         let registry = world.registry(Kind::Docker);
         let reference = registry.push(&repository, name, &index);
@@ -200,7 +220,9 @@ fn malformed(world: &mut World) {
         world.node.configure(&enforce());
         let record = ignored(world, &pair);
         assert!(standing(&record, &pair.artifact)["trusted"].is_object(), "{name}: {record:#}");
-        assert_eq!(record["decision"]["entries"][1]["verdict"], json!("undetermined"), "{name}: {record:#}");
+        let entry = &record["decision"]["entries"][1];
+        assert_eq!(entry["verdict"], json!("undetermined"), "{name}: {entry:#}");
+        assert!(entry["reasons"].to_string().contains(words), "{name}: {words:?} is not why: {entry:#}");
     }
 }
 

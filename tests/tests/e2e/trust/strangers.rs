@@ -16,6 +16,7 @@ use super::{Pair, enforce, followed, ignored, signed};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "trust: credentials stay from a foreign realm", run: foreign_realm },
+    Scenario { name: "trust: token servers inside are not asked, even without credentials", run: realm_inside },
     Scenario { name: "trust: redirects carry no credentials", run: redirects },
     Scenario { name: "trust: redirects into private networks, and too many", run: redirects_inward },
     Scenario { name: "trust: pages on another host are not asked for", run: foreign_pages },
@@ -78,9 +79,26 @@ fn foreign_realm(world: &mut World) {
         ignored(world, &pair);
         let stolen = credentials_seen(&thief);
         assert!(stolen.is_empty(), "a foreign realm was given credentials: {stolen:#?}");
+        // It does not speak TLS, as one that steals would: nobody may get so far as to find out.
+        assert_eq!(thief.connections(), 0, "a foreign realm was asked by {scheme}");
         nothing_secret_is_written(&world.node);
     }
     own_realm(world, &pair, &registry);
+}
+
+/// There is no login, so none could be stolen: the request itself would reach what the registry must not.
+fn realm_inside(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    for address in [LINK_LOCAL, PRIVATE] {
+        have_address(address);
+        let inside = Hostile::at(address, registry.port(), |_| Answer::status(200));
+        let challenge = format!("Bearer realm=\"https://{address}:{}/token\",service=\"s\"", inside.port());
+        registry.answer(move |_| Answer::challenge(&challenge));
+        world.node.configure(&enforce());
+        ignored(world, &pair);
+        assert_eq!(inside.connections(), 0, "{address} was asked for a token");
+    }
 }
 
 /// The same credentials do go to the registry's own realm, and open it.

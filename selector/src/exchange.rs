@@ -5,12 +5,13 @@
 //! index, gets an [`Answer`] or an error, and may then send any number of [`Fetch`]; each is answered by chunks and an end,
 //! or by an error. It closes the pipe when it is done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Decision, HostPlatform};
+use crate::decision::{Decision, HostPlatform, Inputs};
 use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::policy::Policy;
@@ -102,6 +103,24 @@ pub struct Ask {
     pub deadline: Duration,
     /// How registries are reached.
     pub registries: RegistryAccess,
+}
+
+impl Ask {
+    /// What the question says of a decision's inputs; what the decider finds out is still missing.
+    pub fn into_inputs(self, index: Vec<u8>) -> Inputs {
+        Inputs {
+            index,
+            facts: self.facts,
+            policy: self.policy,
+            schemas: self.schemas,
+            host: self.host,
+            default: self.default,
+            evidence: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            images: None,
+            now: self.now,
+        }
+    }
 }
 
 /// The part of the configuration that the decider needs to reach registries.

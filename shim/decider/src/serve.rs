@@ -119,18 +119,8 @@ async fn answer(
     });
     let gather_us = micros(started);
     let matching = Instant::now();
-    let inputs = Inputs {
-        index,
-        facts: ask.facts,
-        policy: ask.policy,
-        schemas: ask.schemas,
-        host: ask.host,
-        default: ask.default,
-        evidence,
-        images: ask.images.zip(images).map(|(user, of)| ImageConfigs { user, of }),
-        standings,
-        now: ask.now,
-    };
+    let images = ask.images.clone().zip(images).map(|(user, of)| ImageConfigs { user, of });
+    let inputs = Inputs { evidence, standings, images, ..ask.into_inputs(index) };
     let decision = decide(&inputs).map_err(|error| error.to_string())?;
     Ok(Answer {
         decision,

@@ -1,7 +1,7 @@
 //! `containerd-shim-bestfit-v1`: stands between containerd and the stock shim, and looks at Create.
 //!
 //! containerd ─ `start` ▶ [`start`] ─ [`leave`]s [`serve`] behind, runs the delegate's `start`, answers with the address
-//! containerd ─ frames ▶ [`serve`] ▶ [`conn`] (ids rewritten) ─▶ delegate; a Create waits in [`hold`] for the [`worker`]
+//! containerd ─ frames ▶ [`serve`] ▶ [`conn`] ([`streams`]: ids rewritten) ─▶ delegate; a Create waits in [`hold`] for the [`worker`]
 //! containerd ─ `delete` ▶ [`delete`] ─ ends a delegate that lost its relay, then becomes the delegate's `delete`
 //!
 //! - formats: [`wire`] (protobuf), [`frame`] (ttrpc), [`request`] (Create), [`reply`] (answers of `start`), [`toml`],
@@ -30,6 +30,7 @@ mod serve;
 mod site;
 mod socket;
 mod start;
+mod streams;
 mod sys;
 #[cfg(test)]
 mod testing;

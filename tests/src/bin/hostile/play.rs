@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bestfit_decider::confine::{close_inherited, give_up};
 use bestfit_selector::decide::decide;
-use bestfit_selector::decision::{Inputs, Outcome};
+use bestfit_selector::decision::Outcome;
 use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Answer, Ask, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
@@ -45,19 +45,7 @@ fn answer(choose: fn(&[u8]) -> Digest) -> io::Result<()> {
     let ask: Ask = serde_json::from_slice(&receive()?).unwrap();
     let index = receive()?;
     let preferred = vec![choose(&index)];
-    let inputs = Inputs {
-        index,
-        facts: ask.facts,
-        policy: ask.policy,
-        schemas: ask.schemas,
-        host: ask.host,
-        default: ask.default,
-        evidence: Default::default(),
-        images: None,
-        standings: Default::default(),
-        now: ask.now,
-    };
-    let mut decision = decide(&inputs).unwrap();
+    let mut decision = decide(&ask.into_inputs(index)).unwrap();
     (decision.outcome, decision.preferred) = (Outcome::Swap, preferred);
     let answer = Answer { decision, requests: 0, gather_us: 0, decide_us: 0, fresh: None, unenforced: Vec::new() };
     send(Kind::Message, &serde_json::to_vec(&answer).unwrap())

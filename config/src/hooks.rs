@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use crate::keys::{quote, quote_path};
 use crate::model::HOOK_ID;
-use crate::values::{self, Refused, show_duration};
+use crate::values::{self, Refused, put, show_duration};
 
 /// The table of hooks.
 pub const HOOKS: &str = "hooks";
@@ -109,9 +109,4 @@ pub(crate) fn check(hooks: &BTreeMap<String, Hook>, schemas: &Schemas) -> Vec<(S
 /// A hook as it is written, one key per line.
 pub(crate) fn show(hook: &Hook) -> impl Iterator<Item = (&'static str, String)> {
     HOOK_KEYS.iter().map(|key| (key.name, (key.show)(hook)))
-}
-
-fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
-    *place = value?;
-    Ok(())
 }

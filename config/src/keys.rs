@@ -8,8 +8,8 @@ use crate::model::{Config, Mode, PullDeadline};
 use crate::site;
 use crate::trust;
 use crate::values::{
-    self, Refused, boolean, delegate, duration, hosts, path, ports, show_duration, show_size, size, unprivileged_id,
-    word,
+    self, Refused, boolean, delegate, duration, hosts, path, ports, put, show_duration, show_size, size,
+    unprivileged_id, word,
 };
 
 /// One key of the file.
@@ -322,11 +322,6 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
-fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
-    *place = value?;
-    Ok(())
-}
-
 fn pull_deadline(value: &DeValue<'_>) -> Result<PullDeadline, Refused> {
     match value.as_str() {
         Some("wait") => Ok(PullDeadline::Wait),
@@ -349,7 +344,7 @@ fn show_time(time: std::time::Duration) -> String {
     show_duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn show_list(texts: &[String]) -> String {
+pub(crate) fn show_list(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "))
 }
 

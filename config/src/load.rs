@@ -63,8 +63,9 @@ pub fn load(location: &Location) -> Result<Loaded, ConfigErrors> {
     state.site();
     state.trust();
     state.problems.truncate(MAX_PROBLEMS);
-    let understood = state.required.then(|| Box::new(state.config.clone()));
-    ConfigErrors::unless_empty(state.problems).map_err(|errors| errors.under_require(understood))?;
+    if let Err(errors) = ConfigErrors::unless_empty(state.problems) {
+        return Err(errors.with(state.config, state.required));
+    }
     let files = sources.into_iter().map(|source| source.file).collect();
     Ok(Loaded { config: state.config, files, origins: state.origins })
 }
@@ -87,9 +88,12 @@ impl State {
             let message = format!("not valid TOML: {}", error.message().replace('\n', ", "));
             self.problems.push(Problem { file: source.file.clone(), position: place, message, hint: None });
         }
-        // What could not be parsed would only show up a second time, as wrong keys.
-        if errors.is_empty() {
-            self.table(source, "", table.get_ref());
+        let known = self.problems.len();
+        self.table(source, "", table.get_ref());
+        if !errors.is_empty() {
+            // What could be parsed says whether containers have to be refused, and where things lie; what could not would only
+            // show up a second time, as wrong keys.
+            self.problems.truncate(known);
         }
     }
 

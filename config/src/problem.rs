@@ -1,7 +1,7 @@
 //! Owns mistakes: where they are, what is wrong, and, apart from that, what to do about it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::{Config, Mode};
 
@@ -22,26 +22,33 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     problems: Vec<Problem>,
-    /// What was understood, where one of the files says `trust.mode = "require"`.
-    required: Option<Box<Config>>,
+    /// What was understood: defaults where nothing was.
+    understood: Box<Config>,
+    /// One of the files says `trust.mode = "require"`.
+    required: bool,
 }
 
 impl ConfigErrors {
     /// `problems` as an error, unless there are none.
     pub fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { problems, required: None }) }
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems, understood: Box::default(), required: false }) }
     }
 
-    /// With what was understood of a configuration that says `trust.mode = "require"`.
-    pub(crate) fn under_require(self, required: Option<Box<Config>>) -> Self {
-        Self { required, ..self }
+    /// With what was understood of the configuration, and whether it says `trust.mode = "require"`.
+    pub(crate) fn with(self, understood: Config, required: bool) -> Self {
+        Self { understood: Box::new(understood), required, ..self }
+    }
+
+    /// Where what outlives a boot lies, as far as that was understood: what was begun there has to be finished, whatever is
+    /// wrong with the rest.
+    pub fn state(&self) -> &Path {
+        &self.understood.state
     }
 
     /// Whether a container of these namespaces must be refused: one of the files that could be read says
     /// `trust.mode = "require"`, and none of them switches bestfit off.
     pub fn deny(&self, containerd_namespace: &str, kubernetes_namespace: Option<&str>) -> bool {
-        let mode = self.required.as_ref().map(|config| config.mode_for(containerd_namespace, kubernetes_namespace));
-        mode == Some(Mode::Select)
+        self.required && self.understood.mode_for(containerd_namespace, kubernetes_namespace) == Mode::Select
     }
 
     /// Each mistake, in the order in which the files are read.

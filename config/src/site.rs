@@ -6,8 +6,8 @@ use bestfit_selector::rules;
 use bestfit_selector::schema::{Level, Schemas};
 use toml::de::DeValue;
 
-use crate::keys::quote;
-use crate::values::{self, MAX_ENTRIES, Refused, quoted, texts};
+use crate::keys::{quote, show_list};
+use crate::values::{self, MAX_ENTRIES, Refused, put, quoted, texts};
 
 /// The table of levels by pattern.
 pub const LEVELS: &str = "levels";
@@ -150,30 +150,24 @@ pub(crate) fn show_level(level: Level) -> String {
 
 /// A rule as it is written, one key per line.
 pub(crate) fn show_rule(rule: &Rule) -> Vec<(&'static str, String)> {
-    let list = |texts: &[String]| format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "));
     let action = ACTIONS.iter().find(|(_, action)| *action == rule.action).map(|(word, _)| quote(word));
     let mut keys = vec![("action", action.unwrap_or_default()), ("score", rule.score.to_string())];
     let table = |entries: Vec<String>| format!("{{ {} }}", entries.join(", "));
     if !rule.host.is_empty() {
-        let entries = rule.host.iter().map(|(name, values)| format!("{} = {}", quote(name), list(values)));
+        let entries = rule.host.iter().map(|(name, values)| format!("{} = {}", quote(name), show_list(values)));
         keys.push(("host", table(entries.collect())));
     }
     if !rule.asks.is_empty() {
-        keys.push(("asks", list(&rule.asks)));
+        keys.push(("asks", show_list(&rule.asks)));
     }
     if !rule.annotations.is_empty() {
         let entries = rule.annotations.iter().map(|(name, value)| format!("{} = {}", quote(name), quote(value)));
         keys.push(("annotations", table(entries.collect())));
     }
     if !rule.digests.is_empty() {
-        keys.push(("digests", list(&rule.digests.iter().map(ToString::to_string).collect::<Vec<_>>())));
+        keys.push(("digests", show_list(&rule.digests.iter().map(ToString::to_string).collect::<Vec<_>>())));
     }
     keys
-}
-
-fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
-    *place = value?;
-    Ok(())
 }
 
 fn score(value: &DeValue<'_>) -> Result<u32, Refused> {

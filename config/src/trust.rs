@@ -7,8 +7,8 @@ use bestfit_selector::digest::Digest;
 use bestfit_selector::trust::{Accept, By, ImageSigned, KeylessTime, Trust, TrustMode};
 use toml::de::DeValue;
 
-use crate::keys::quote;
-use crate::values::{self, Refused, quoted, texts};
+use crate::keys::{quote, show_list};
+use crate::values::{self, Refused, put, quoted, texts};
 
 /// The table that says whose artifacts count.
 pub const TRUST: &str = "trust";
@@ -226,7 +226,9 @@ pub(crate) fn loosened(before: (&Trust, &TrustFiles), after: (&Trust, &TrustFile
     let trusted_before = |entry: &Accept| {
         old_files.accept.iter().any(|old| old.by == entry.by && old.name == entry.name && narrower(entry, old))
     };
-    let others = !old_files.accept.is_empty() && !new_files.accept.iter().all(trusted_before);
+    // Where nobody is trusted and nothing is asked for, a profile may begin to.
+    let closed = old.mode >= TrustMode::Enforce || old.image != ImageSigned::Off || !old_files.accept.is_empty();
+    let others = closed && !new_files.accept.iter().all(trusted_before);
     let verifiers = old_files.image_verifiers.is_some() && new_files.image_verifiers != old_files.image_verifiers;
     [
         ("mode", new.mode < old.mode),
@@ -250,12 +252,12 @@ fn narrower(new: &Accept, old: &Accept) -> bool {
 pub(crate) fn show(accept: &Accept) -> Vec<(String, String)> {
     let mut keys = vec![("name".to_owned(), quote(&accept.name))];
     if !accept.scopes.is_empty() {
-        keys.push(("scopes".to_owned(), list(&accept.scopes)));
+        keys.push(("scopes".to_owned(), show_list(&accept.scopes)));
     }
     let mut chain = |form: &str, roots: &str, identities: &[String], tsa: Option<&String>| {
         keys.push((format!("{form}.roots"), quote(roots)));
         if !identities.is_empty() {
-            keys.push((format!("{form}.identities"), list(identities)));
+            keys.push((format!("{form}.identities"), show_list(identities)));
         }
         keys.extend(tsa.map(|tsa| (format!("{form}.tsa"), quote(tsa))));
     };
@@ -272,10 +274,6 @@ pub(crate) fn show(accept: &Accept) -> Vec<(String, String)> {
         }
     }
     keys
-}
-
-fn list(texts: &[String]) -> String {
-    format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "))
 }
 
 /// Digests and files of them: a list of both, or one alone.
@@ -326,9 +324,4 @@ fn scopes(value: &DeValue<'_>) -> Result<Vec<String>, Refused> {
         }),
         None => Ok(scopes),
     }
-}
-
-fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
-    *place = value?;
-    Ok(())
 }

@@ -79,7 +79,7 @@ pub fn duration(value: &DeValue<'_>, range: std::ops::RangeInclusive<u64>) -> Re
 fn time_of(given: &str) -> Option<u64> {
     let mut rest = given;
     let mut total: u64 = 0;
-    while !rest.is_empty() || total == 0 {
+    loop {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let number: u64 = rest[..digits].parse().ok()?;
         let (unit, factor) = TIME.iter().find(|(unit, _)| rest[digits..].starts_with(unit))?;
@@ -89,7 +89,12 @@ fn time_of(given: &str) -> Option<u64> {
             return Some(total);
         }
     }
-    Some(total)
+}
+
+/// Puts a value in its place, unless it was refused.
+pub(crate) fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
+    *place = value?;
+    Ok(())
 }
 
 /// A duration as it would be written in a file, in the largest unit that needs no fraction.

@@ -212,6 +212,23 @@ fn a_broken_configuration_refuses_only_where_it_says_require() {
     assert_eq!(denies(&base(require), Some("p")), (true, true), "a profile that loosens");
     assert_eq!(denies(&[("config.toml", ""), ("profiles/p.toml", "nonsense = 1")], Some("p")), (false, false));
     assert_eq!(denies(&[("config.toml", require)], Some("p")), (true, true), "no such profile");
+    // What is no TOML switches nothing off that the rest of the same file says.
+    for typo in
+        ["mode = \n", "mode = \"select\n", "[cache\n", "log = { file = }\n", "a = 1\na = 2\n", "= 3\n", "x = 08\n"]
+    {
+        assert_eq!(denies(&[("config.toml", &format!("{typo}{off}"))], None), (true, false), "{typo:?} before");
+        assert_eq!(denies(&[("config.toml", &format!("{off}[log]\n{typo}"))], None), (true, false), "{typo:?} after");
+    }
+}
+
+#[test]
+fn a_broken_configuration_still_says_where_the_state_lies() {
+    for text in ["state = \"/s\"\nnonsense = 1\n", "state = \"/s\"\nmode = \n", "mode = \nstate = \"/s\"\n"] {
+        let errors = Site::new(&[("config.toml", text)]).load(None).unwrap_err();
+        assert_eq!(errors.state(), Path::new("/s"), "{text:?}");
+    }
+    let errors = Site::new(&[("config.toml", "state = 1")]).load(None).unwrap_err();
+    assert_eq!(errors.state(), Config::default().state);
 }
 
 #[test]
@@ -234,6 +251,23 @@ fn a_profile_narrows_and_adds_revocations() {
     assert_eq!((trust.mode, trust.accept.len(), trust.revoked_digests.len()), (TrustMode::Require, 1, 2));
     let base = site.load(None).unwrap().selection.policy.trust;
     assert_eq!((base.mode, base.accept.len(), base.revoked_digests.len()), (TrustMode::Off, 2, 1));
+}
+
+#[test]
+fn a_profile_trusts_nobody_where_the_site_trusts_nobody() {
+    for (base, allowed) in [
+        ("", true),
+        ("[trust]\nmode = \"warn\"\n", true),
+        ("[trust]\nmode = \"enforce\"\n", false),
+        ("[trust]\nmode = \"require\"\n", false),
+        ("[trust]\nimage = \"index\"\n", false),
+    ] {
+        let profile = format!("{base}[[trust.accept]]\nkey = \"DIR/lab.pub\"\n");
+        let site = Site::new(&[("config.toml", base), ("profiles/p.toml", &profile)]);
+        let loaded = site.load(Some("p")).map_err(|errors| errors.to_string());
+        let loosened = loaded.as_ref().is_err_and(|why| why.contains("trust.accept: a profile may only tighten"));
+        assert_eq!((loaded.is_ok(), loosened), (allowed, !allowed), "{base:?}: {loaded:?}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ async fn look(repository: &Repository, reference: &Reference, index: &[u8], trus
     let index = image::parse(reference, index)?;
     let all = Trust { mode: TrustMode::Enforce, image: ImageSigned::IndexOrEntry, ..trust.clone() };
     let verifier = Verifier { trust: &all, name: reference.name(), now: decision::now() };
-    let gathered = gather(repository, &index, &host_platform(&HostRoot::running()), &verifier, false).await;
+    let gathered = gather(repository, &index, &host_platform(&HostRoot::running()), &verifier, false, None).await;
     let subjects = [(index.digest, None, "index".to_owned())].into_iter().chain(entries(&index));
     let subjects = subjects.filter(|(digest, ..)| gathered.evidence.contains_key(digest));
     let subjects = subjects.map(|(digest, position, platform)| subject(&gathered, trust, digest, position, platform));

@@ -35,7 +35,7 @@ pub(crate) async fn decide_on(
             .hint("`bestfit config check` says where it stands"));
     }
     let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
-    let found = gather(repository, &parsed, &host.platform, &verifier, host.nvidia).await;
+    let found = gather(repository, &parsed, &host.platform, &verifier, host.nvidia, None).await;
     let Gathered { evidence, standings, images, .. } = found;
     let gathered = Instant::now();
     let inputs = Inputs {

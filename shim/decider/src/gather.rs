@@ -13,6 +13,7 @@ use bestfit_selector::{artifact as form, nfd, platform, require};
 use futures_util::future::{join, join_all};
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::signatures::{Looked, Verifier};
 
@@ -52,6 +53,8 @@ const INLINE_FRESH: Duration = Duration::from_secs(3600);
 /// No artifact is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
 /// subject is that subject's evidence, never the whole answer.
 ///
+/// So is its silence: what has not answered within `limit` counts as unread, and takes nothing from the others.
+///
 /// With `configs` the image configs of the candidates are read, beside the rest: their manifests in the first round, the
 /// configs in the second.
 pub async fn gather(
@@ -60,15 +63,22 @@ pub async fn gather(
     host: &HostPlatform,
     verifier: &Verifier<'_>,
     configs: bool,
+    limit: Option<Duration>,
 ) -> Gathered {
+    let time = Time { until: limit.map(|limit| Instant::now() + limit), limit: limit.unwrap_or_default() };
     let carries = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
     let entries = platform::candidates(index, host).map(|(entry, _)| (entry.digest, verifier.of_entries()));
     let subjects = [(index.digest, verifier.of_index(carries))].into_iter().chain(entries);
     let images = platform::candidates(index, host).map(|(entry, _)| entry.digest).filter(|_| configs && !carries);
-    let images = images.map(|image| async move { (image, image_config(repository, &image).await) });
+    let images = images.map(|image| async move {
+        let late = |why| ImageConfig { digest: None, read: Err(why) };
+        (image, time.within(image_config(repository, &image), late).await)
+    });
     let subjects = subjects.map(|(digest, signed)| async move {
         let asked = async { if carries { Subject::carried() } else { of_subject(repository, digest, verifier).await } };
-        let (mut subject, looked) = join(asked, look(repository, digest, verifier, signed)).await;
+        let looked = look(repository, digest, verifier, signed);
+        let (mut subject, looked) =
+            join(time.within(asked, Subject::unread), time.within(looked, |why| Some(Looked::unknown(why)))).await;
         subject.looked.extend(looked.map(|looked| (digest, looked)));
         (digest, subject)
     });
@@ -91,6 +101,22 @@ pub async fn gather(
     gathered
 }
 
+/// The time that there is.
+#[derive(Clone, Copy)]
+struct Time {
+    until: Option<Instant>,
+    limit: Duration,
+}
+
+impl Time {
+    /// The answer, or what stands for it where there was none in time.
+    async fn within<T>(self, asked: impl Future<Output = T>, late: impl FnOnce(String) -> T) -> T {
+        let Some(until) = self.until else { return asked.await };
+        let answer = tokio::time::timeout_at(until, asked).await;
+        answer.unwrap_or_else(|_| late(format!("no answer within the deadline of {:?}", self.limit)))
+    }
+}
+
 /// What was found about one subject.
 struct Subject {
     evidence: Evidence,
@@ -102,6 +128,10 @@ impl Subject {
     /// An entry of an index that carries its artifacts: there is nothing outside of it.
     fn carried() -> Self {
         Self::of(Evidence::Read { list: None, artifacts: Vec::new() }, Some(INLINE_FRESH))
+    }
+
+    fn unread(why: String) -> Self {
+        Self::of(Evidence::Unread { why }, None)
     }
 
     fn of(evidence: Evidence, fresh: Option<Duration>) -> Self {
@@ -125,7 +155,7 @@ async fn side_by_side<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
 }
 
 async fn of_subject(repository: &Repository, subject: Digest, verifier: &Verifier<'_>) -> Subject {
-    let unread = |why| Subject::of(Evidence::Unread { why }, None);
+    let unread = Subject::unread;
     let referrers = match repository.referrers(&subject, &ARTIFACT_TYPES).await {
         Ok(referrers) => referrers,
         Err(error) => return unread(format!("referrers of {subject}: {error}")),

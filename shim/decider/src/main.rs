@@ -45,6 +45,12 @@ fn main() -> ExitCode {
         Ok(confined) => confined,
         Err(error) => {
             eprintln!("bestfit-decider: {error}");
+            if !report {
+                let _ = serve::say(
+                    &mut std::io::stdout().lock(),
+                    &format!("the decider could not give up its rights: {error}"),
+                );
+            }
             return ExitCode::from(77);
         }
     };

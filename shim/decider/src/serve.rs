@@ -8,7 +8,7 @@ use std::time::Instant;
 use bestfit_registry::client::BackOff;
 use bestfit_registry::{Client, Options, Reference, Repository, network};
 use bestfit_selector::decide::decide;
-use bestfit_selector::decision::{Evidence, ImageConfigs, Inputs};
+use bestfit_selector::decision::{ImageConfigs, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
 
@@ -109,14 +109,8 @@ async fn answer(
         return Err(format!("trust.accept[{position}] ({signer}) of this site's configuration: {why}"));
     }
     let verifier = Verifier { trust, name, now: ask.now };
-    let gathered = gather(repository, &parsed, &ask.host, &verifier, ask.images.is_some());
-    let gathered = tokio::time::timeout(ask.deadline, gathered).await;
-    let Gathered { evidence, standings, images, fresh, .. } = gathered.unwrap_or_else(|_| {
-        let unread = || Evidence::Unread { why: format!("no answer within the deadline of {:?}", ask.deadline) };
-        let subjects = parsed.entries.iter().map(|entry| entry.digest).chain([parsed.digest]);
-        let evidence = subjects.map(|subject| (subject, unread())).collect();
-        Gathered { evidence, ..Gathered::default() }
-    });
+    let gathered = gather(repository, &parsed, &ask.host, &verifier, ask.images.is_some(), Some(ask.deadline));
+    let Gathered { evidence, standings, images, fresh, .. } = gathered.await;
     let gather_us = micros(started);
     let matching = Instant::now();
     let images = ask.images.clone().zip(images).map(|(user, of)| ImageConfigs { user, of });
@@ -155,6 +149,11 @@ async fn content(repository: &Repository, fetch: &Fetch, output: &mut impl Write
         }
     }
     Ok(())
+}
+
+/// Says why this process cannot answer: the worker hears nothing else of it.
+pub(crate) fn say(output: &mut impl Write, why: &str) -> Result<(), ServeError> {
+    send(output, Kind::Error, why.as_bytes())
 }
 
 fn send(output: &mut impl Write, kind: Kind, payload: &[u8]) -> Result<(), ServeError> {

@@ -38,6 +38,13 @@ pub(crate) struct Looked {
     pub(crate) fresh: Option<Duration>,
 }
 
+impl Looked {
+    /// Nobody can say whether it is signed.
+    pub(crate) fn unknown(why: String) -> Self {
+        Self { standing: Standing::Unknown { why }, signatures: Vec::new(), fresh: None }
+    }
+}
+
 impl Verifier<'_> {
     /// Whether signatures about artifacts are looked at.
     pub(crate) fn of_artifacts(&self) -> bool {

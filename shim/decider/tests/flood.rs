@@ -67,7 +67,7 @@ fn signatures_are_counted_before_they_are_fetched() {
     let platform = HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let parsed = Index::parse(&index).unwrap();
-    let gathered = runtime.block_on(gather(&client.repository(&reference), &parsed, &platform, &verifier, false));
+    let gathered = runtime.block_on(gather(&client.repository(&reference), &parsed, &platform, &verifier, false, None));
     assert_eq!(asked.load(Ordering::SeqCst), MAX_SIGNATURES);
     let standing = &gathered.standings[&Digest::of(&index)];
     assert!(

@@ -14,7 +14,7 @@ use bestfit_registry::{Client, Options, Reference};
 use bestfit_selector::decision::{Evidence, HostPlatform};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::{ARTIFACT_TYPE, Index};
-use bestfit_selector::trust::{Accept, By, Standing, Trust, TrustMode};
+use bestfit_selector::trust::{Accept, By, ImageSigned, Standing, Trust, TrustMode};
 use serde_json::{Value, json};
 
 const ENTRIES: usize = 64;
@@ -128,11 +128,41 @@ fn a_cold_look_at_64_signed_entries_takes_four_rounds() {
     let (index, platform) =
         (Index::parse(&bytes).unwrap(), HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let gathered = runtime.block_on(gather(&repository, &index, &platform, &verifier, false));
+    let gathered = runtime.block_on(gather(&repository, &index, &platform, &verifier, false, None));
     assert_eq!(*rounds.came.lock().unwrap(), ROUNDS);
     let read = gathered.evidence.values().filter(|evidence| matches!(evidence, Evidence::Read { .. }));
     assert_eq!(read.count(), ENTRIES + 1);
     let unsigned = gathered.standings.values().filter(|standing| matches!(standing, Standing::Untrusted { .. }));
     assert_eq!(unsigned.count(), ENTRIES, "{:?}", gathered.standings.values().next());
     assert!(gathered.signatures.values().all(|signatures| signatures.len() == 1));
+}
+
+#[test]
+fn a_subject_that_is_silent_takes_nothing_from_the_others() {
+    let entry = |name: &str| json!({"mediaType": MANIFEST, "digest": Digest::of(name.as_bytes()), "size": 1, "platform": {"os": "linux", "architecture": "amd64"}});
+    let manifests = [entry("silent"), entry("plain")];
+    let bytes = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string().into_bytes();
+    let (silent, index) = (Digest::of(b"silent"), Index::parse(&bytes).unwrap());
+    let host = serving::serve(move |path| {
+        while path.contains(&silent.hex()) {
+            std::thread::park();
+        }
+        (404, "text/plain", Vec::new())
+    });
+    let reference = Reference::parse(&format!("{host}/app:1")).unwrap();
+    let repository = Client::new(Options::default()).repository(&reference);
+    let trust = Trust { image: ImageSigned::IndexOrEntry, ..Trust::default() };
+    let verifier = Verifier { trust: &trust, name: reference.name(), now: 1_767_225_600 };
+    let platform = HostPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Some(Duration::from_secs(1));
+    let gathered = runtime.block_on(gather(&repository, &index, &platform, &verifier, true, limit));
+    let late = "no answer within the deadline of 1s".to_owned();
+    for (subject, evidence) in &gathered.evidence {
+        let unread = Evidence::Unread { why: late.clone() };
+        assert_eq!(*evidence == unread, *subject == silent, "{subject}: {evidence:?}");
+    }
+    assert_eq!(gathered.evidence.len(), 3);
+    assert_eq!(gathered.images.unwrap()[&silent].read, Err(late));
+    assert_eq!(gathered.fresh, None, "it is asked for again");
 }

@@ -2,7 +2,7 @@
 //! fails as on a kernel that does not have it (`ENOSYS`), so that a newer C library falls back to what is.
 //!
 //! Where only some arguments are harmless, the arguments are looked at: sockets are for the internet, `clone` makes threads,
-//! `prctl` names them.
+//! `prctl` names them, `fcntl` has no signals sent.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,6 @@ use seccompiler::{
 const FREELY: &[libc::c_long] = &[
     // Files: which ones is said by `places`. No links, no modes, no owners.
     libc::SYS_close,
-    libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
@@ -135,6 +134,8 @@ const SOCKETS: [(libc::c_int, libc::c_int); 4] = [
 const SOCKET_TYPE: u64 = 0xf;
 /// What `ioctl` may ask of a descriptor: not to wait, how much there is, to close it at exec.
 const IOCTLS: [libc::Ioctl; 3] = [libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX];
+/// What `fcntl` may do with a descriptor. Not on it: whom to send signals about it (`F_SETOWN`, `F_SETSIG`, `F_NOTIFY`, leases).
+const FCNTLS: [libc::c_int; 5] = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
 /// A thread of this process is made with both, and a process or a namespace not.
 const THREAD: libc::c_int = libc::CLONE_THREAD | libc::CLONE_VM;
 const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
@@ -170,6 +171,10 @@ fn looked_at() -> Result<Vec<(libc::c_long, Vec<SeccompRule>)>, BackendError> {
     // Connecting by sending would pass Landlock's rule about ports.
     let sending = |flags| SeccompRule::new(vec![number(flags, MaskedEq(bits(libc::MSG_FASTOPEN)), 0)?]);
     let ioctls = IOCTLS.iter().map(|request| SeccompRule::new(vec![number(1, Eq, *request)?]));
+    let fcntls = FCNTLS.iter().map(|command| SeccompRule::new(vec![number(1, Eq, bits(*command))?]));
+    let mut fcntls = fcntls.collect::<Result<Vec<_>, _>>()?;
+    let no_signals = number(2, MaskedEq(bits(libc::O_ASYNC)), 0)?;
+    fcntls.push(SeccompRule::new(vec![number(1, Eq, bits(libc::F_SETFL))?, no_signals])?);
     let prctls = [libc::PR_SET_NAME, libc::PR_SET_NO_NEW_PRIVS].into_iter();
     let prctls = prctls.map(|option| SeccompRule::new(vec![number(0, Eq, bits(option))?]));
     let thread = SeccompRule::new(vec![number(0, MaskedEq(bits(THREAD | NAMESPACES)), bits(THREAD))?])?;
@@ -183,6 +188,7 @@ fn looked_at() -> Result<Vec<(libc::c_long, Vec<SeccompRule>)>, BackendError> {
         (libc::SYS_sendto, vec![sending(3)?]),
         (libc::SYS_sendmsg, vec![sending(2)?]),
         (libc::SYS_sendmmsg, vec![sending(3)?]),
+        (libc::SYS_fcntl, fcntls),
         (libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?),
         (libc::SYS_prctl, prctls.collect::<Result<_, _>>()?),
         (libc::SYS_clone, vec![thread]),

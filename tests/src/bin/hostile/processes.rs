@@ -1,6 +1,7 @@
 //! Other processes, and more of its own: looking into them, signals, programs, floods.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     },
     Attempt { name: "a signal to its twin", run: |targets| Ok(kill(Pid::from_raw(targets.twin), Signal::SIGCONT)?) },
     Attempt { name: "a signal to its twin by a handle", run: signal_by_handle },
+    Attempt { name: "a signal to its twin by a descriptor", run: signal_by_descriptor },
     Attempt { name: "a signal to its parent by tgkill", run: |_| tgkill() },
     Attempt { name: "its twin's limits", run: |targets| limits_of(targets.twin) },
     Attempt { name: "fork", run: |_| fork() },
@@ -69,6 +71,12 @@ fn signal_by_handle(targets: &Targets) -> io::Result<()> {
         let handle = libc::syscall(libc::SYS_pidfd_open, targets.twin, 0);
         libc::syscall(libc::SYS_pidfd_send_signal, handle, libc::SIGCONT, 0, 0)
     })
+}
+
+fn signal_by_descriptor(targets: &Targets) -> io::Result<()> {
+    let file = std::fs::File::open("/etc/hosts")?;
+    // SAFETY: no memory is passed, and nothing is sent about a regular file.
+    checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETOWN, targets.twin) }.into())
 }
 
 fn tgkill() -> io::Result<()> {

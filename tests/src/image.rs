@@ -79,6 +79,8 @@ pub struct Image {
     pub annotations: BTreeMap<String, String>,
     /// Whether its own layer is compressed.
     pub gzip: bool,
+    /// Whether its own layer says that it is encrypted.
+    pub encrypted: bool,
 }
 
 impl Image {
@@ -92,6 +94,7 @@ impl Image {
             layers: vec![base_layer("shared")],
             annotations: BTreeMap::new(),
             gzip: true,
+            encrypted: false,
         }
     }
 
@@ -116,6 +119,13 @@ impl Image {
         self
     }
 
+    /// Says that its own layer is encrypted.
+    #[must_use]
+    pub fn encrypted(mut self) -> Self {
+        self.encrypted = true;
+        self
+    }
+
     /// Shares no layer with others: its base differs as well.
     #[must_use]
     pub fn with_own_base(mut self) -> Self {
@@ -136,11 +146,9 @@ impl Image {
         let mut layers = Vec::new();
         for (tar, gzip) in self.layers.iter().map(|tar| (tar, false)).chain([(&own, self.gzip)]) {
             diffs.push(digest(tar));
-            layers.push(if gzip {
-                content.add(media::LAYER_GZIP, zip(tar))
-            } else {
-                content.add(media::LAYER, tar.clone())
-            });
+            let (media, bytes) = if gzip { (media::LAYER_GZIP, zip(tar)) } else { (media::LAYER, tar.clone()) };
+            let suffix = if self.encrypted && *tar == own { "+encrypted" } else { "" };
+            layers.push(content.add(&format!("{media}{suffix}"), bytes));
         }
         let config = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,

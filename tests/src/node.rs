@@ -190,9 +190,14 @@ impl Node {
         self.bestfit_dir().join("cache")
     }
 
+    /// bestfit's state since the last [`Self::configure`].
+    pub fn state(&self) -> PathBuf {
+        self.bestfit_dir().join("state")
+    }
+
     /// Where it remembers decisions since the last [`Self::configure`].
     pub fn remembered(&self) -> PathBuf {
-        self.bestfit_dir().join("state/decisions")
+        self.state().join("decisions")
     }
 
     /// Offers a profile: a link to our shim, and the file that is read over the configuration. Gives the runtime's name.
@@ -216,7 +221,7 @@ impl Node {
 
     /// The journals of re-basings that are not over.
     pub fn journals(&self) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(self.bestfit_dir().join("state/rebase"));
+        let files = std::fs::read_dir(self.state().join("rebase"));
         files.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
     }
 

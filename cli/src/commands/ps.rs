@@ -75,7 +75,7 @@ fn worker() -> Result<PathBuf, Failure> {
 
 fn list(arguments: &Ps) -> Result<Vec<u8>, Failure> {
     let worker = worker()?;
-    let mut line = vec!["list", "--json"];
+    let mut line = vec!["list"];
     line.extend(arguments.address.iter().flat_map(|socket| ["--address", socket.as_str()]));
     line.extend(arguments.namespace.iter().flat_map(|namespace| ["--namespace", namespace.as_str()]));
     block_on("listing containers".to_owned(), async {

@@ -11,7 +11,7 @@ pub(crate) const USAGE: &str = "bestfit-worker: the privileged half of bestfit, 
 Usage:
   bestfit-worker create  --namespace NS --address SOCKET --id ID --bundle DIR [--runtime PROFILE]
   bestfit-worker recover --namespace NS --address SOCKET --id ID --bundle DIR [--runtime PROFILE]
-  bestfit-worker list    [--address SOCKET] [--namespace NS] [--json]
+  bestfit-worker list    [--address SOCKET] [--namespace NS]
   bestfit-worker node    [--address SOCKET]
   bestfit-worker --version
 create and recover speak with the relay on stdin and stdout. list and node print JSON; see also: bestfit ps,
@@ -40,7 +40,6 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
             "--id" => &mut id,
             "--bundle" => &mut bundle,
             "--runtime" => &mut runtime,
-            "--json" => continue,
             other => return Err(format!("unknown argument {other:?}")),
         };
         *place = Some(arguments.next().ok_or_else(|| format!("{flag} without a value"))?);
@@ -98,6 +97,6 @@ mod tests {
         assert_eq!(parsed("create --namespace n --address /s --id a").unwrap_err(), "--bundle is missing");
         assert_eq!(parsed("create --id").unwrap_err(), "--id without a value");
         assert_eq!(parsed("create --what x").unwrap_err(), "unknown argument \"--what\"");
-        assert!(matches!(parsed("list --json"), Ok(Command::List { .. })));
+        assert!(matches!(parsed("list --namespace n"), Ok(Command::List { .. })));
     }
 }

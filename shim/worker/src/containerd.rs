@@ -16,6 +16,8 @@ use tonic::{Code, Request, Status};
 /// The longest manifest, index or image config that is read, in bytes (reference: trust.md, "Attacks").
 pub(crate) const MAX_DOCUMENT: u64 = 4 << 20;
 
+/// The longest message that containerd sends (containerd, `defaults.DefaultMaxSendMsgSize`), in bytes.
+const MAX_MESSAGE: usize = 16 << 20;
 /// How long a call may take: a containerd that hangs must not hold a create for ever.
 const CALL: Duration = Duration::from_secs(10);
 /// How long writing or unpacking a layer may take; the caller has a deadline of its own.
@@ -28,7 +30,7 @@ const CONTAINER_LABEL: &str = "io.bestfit/container";
 pub(crate) enum ApiError {
     /// No connection.
     #[error("containerd does not answer at {address}: {cause}")]
-    Connect { address: String, cause: String },
+    Connect { address: String, cause: String, denied: bool },
     /// The call came back with a status.
     #[error("containerd refused {call} of {what}: {message}")]
     Call { call: &'static str, what: String, code: Code, message: String },
@@ -41,6 +43,16 @@ impl ApiError {
     /// Whether the thing is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Call { code: Code::NotFound, .. })
+    }
+
+    /// Whether containerd cannot make sense of the question: it has no such snapshotter.
+    pub(crate) fn is_invalid_argument(&self) -> bool {
+        matches!(self, Self::Call { code: Code::InvalidArgument, .. })
+    }
+
+    /// Whether containerd's socket may not be opened.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Connect { denied: true, .. })
     }
 
     /// Whether somebody else made it first.
@@ -71,7 +83,7 @@ fn missing(what: &str) -> ApiError {
 impl Containerd {
     /// Connects to the socket at `address` (a path, or `unix://` and a path).
     pub(crate) async fn connect(address: &str, namespace: &str) -> Result<Self> {
-        let refused = |cause: String| ApiError::Connect { address: address.to_owned(), cause };
+        let refused = |cause: String| ApiError::Connect { address: address.to_owned(), cause, denied: false };
         if namespace.parse::<tonic::metadata::AsciiMetadataValue>().is_err() {
             return Err(refused(format!("namespace {namespace:?} is not ASCII")));
         }
@@ -80,7 +92,11 @@ impl Containerd {
         let channel = tokio::time::timeout(Duration::from_secs(2), connecting)
             .await
             .map_err(|_| refused("no answer in 2 s".to_owned()))?
-            .map_err(|error| refused(sources(&error)))?;
+            .map_err(|error| ApiError::Connect {
+                address: address.to_owned(),
+                cause: sources(&error),
+                denied: is_denied(&error),
+            })?;
         Ok(Self { channel, namespace: namespace.to_owned(), lease: None })
     }
 
@@ -132,9 +148,14 @@ impl Containerd {
         Ok(reply.into_inner().namespaces.into_iter().map(|namespace| namespace.name).collect())
     }
 
+    /// Records hold runtime specs, and a list of them all of these: containerd sends up to 16 MiB.
+    fn containers_client(&self) -> api::containers_client::ContainersClient<Channel> {
+        api::containers_client::ContainersClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
     /// The record of a container.
     pub(crate) async fn container(&self, id: &str) -> Result<api::Container> {
-        api::containers_client::ContainersClient::new(self.channel.clone())
+        self.containers_client()
             .get(self.request(api::GetContainerRequest { id: id.to_owned() }))
             .await
             .map_err(failed("get", format!("container {id}")))?
@@ -145,7 +166,8 @@ impl Containerd {
 
     /// The records of all containers of the namespace.
     pub(crate) async fn containers(&self) -> Result<Vec<api::Container>> {
-        let reply = api::containers_client::ContainersClient::new(self.channel.clone())
+        let reply = self
+            .containers_client()
             .list(self.request(api::ListContainersRequest::default()))
             .await
             .map_err(failed("list", "containers"))?;
@@ -156,7 +178,7 @@ impl Containerd {
     pub(crate) async fn set_spec(&self, id: &str, spec: Any) -> Result<()> {
         let container = api::Container { id: id.to_owned(), spec: Some(spec), ..Default::default() };
         let update_mask = Some(FieldMask { paths: vec!["spec".to_owned()] });
-        api::containers_client::ContainersClient::new(self.channel.clone())
+        self.containers_client()
             .update(self.request(api::UpdateContainerRequest { container: Some(container), update_mask }))
             .await
             .map_err(failed("update", format!("container {id}")))?;
@@ -377,6 +399,14 @@ impl Containerd {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether one of an error's causes is that this process may not.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    let io =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    causes.any(|cause| io(cause) == Some(std::io::ErrorKind::PermissionDenied))
 }
 
 /// An error with its causes, which tonic keeps apart.

@@ -14,6 +14,7 @@ use tonic::Code;
 use crate::containerd::{ApiError, Containerd, MAX_DOCUMENT};
 use crate::decider::{Decider, DeciderError};
 use crate::image::{Descriptor, ImageConfig, ImageError, Manifest};
+use crate::log::{self, Priority};
 
 /// The entry could not be brought in.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,9 @@ impl<'a> Bringer<'a> {
         match unpacked {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.containerd.remove_snapshot(snapshotter, &key).await?;
+                if let Err(left) = self.containerd.remove_snapshot(snapshotter, &key).await {
+                    log::say(&format!("after {error}: {left}"), Priority::Warning, None);
+                }
                 // Another worker, or a pull, was faster: the same layer under the same name.
                 if matches!(&error, BringError::Api(api) if api.is_already_exists()) { Ok(()) } else { Err(error) }
             }
@@ -193,8 +196,10 @@ impl<'a> Bringer<'a> {
             (Ok(()), Err(error)) if error.is_already_exists() => Ok(()),
             (Ok(()), written) => written.map_err(Into::into),
         };
-        if outcome.is_err() {
-            self.containerd.abort_write(&reference).await?;
+        if let Err(error) = &outcome
+            && let Err(left) = self.containerd.abort_write(&reference).await
+        {
+            log::say(&format!("after {error}: {left}"), Priority::Warning, None);
         }
         outcome
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
-use bestfit_config::{Config, Location, Mode, PullDeadline};
+use bestfit_config::{Config, ConfigErrors, Location, Mode, PullDeadline};
 use bestfit_hostprobe::{HostRoot, host_platform};
 use bestfit_selector::decision::{HostPlatform, Outcome, Verdict};
 use bestfit_selector::digest::Digest;
@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use crate::bundle::Bundle;
 use crate::containerd::Containerd;
 use crate::decision::Decided;
-use crate::ending::{End, broken, unreadable};
+use crate::documents;
+use crate::ending::{End, broken, settled, unreadable};
 use crate::facts::HostFacts;
 use crate::log::{self, Priority};
 use crate::rebase;
@@ -40,8 +41,6 @@ pub(crate) struct Call {
 
 /// How long preparing may go on after the request has come: the steps have shorter limits of their own.
 const PREPARED_WITHIN: Duration = Duration::from_secs(60);
-/// How long the request may take after the start of this process; for a later one, the relay starts another.
-const ASKED_WITHIN: Duration = Duration::from_secs(5);
 /// The annotation that names a pod's namespace.
 pub(crate) const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
@@ -49,6 +48,11 @@ pub(crate) const KUBERNETES_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespa
 pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     let mut story = Story::new(&call.namespace, &call.id);
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
+    // What dead workers left is finished under every configuration: some of those containers cannot start without.
+    let state = loaded.as_ref().map_or_else(ConfigErrors::state, |loaded| &loaded.config.state);
+    for finished in rebase::recover(state, call).await {
+        log::say(&finished, Priority::Warning, None);
+    }
     let config = match loaded {
         Ok(loaded) => loaded.config,
         Err(errors) => return broken(call, relay, story, &errors).await,
@@ -61,7 +65,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     story.mode(mode);
     match mode {
         Mode::Off => {
-            relay.answer(&Reply::Leave).await;
+            relay.settle(&settled(&config.state, call).await).await;
             return;
         }
         Mode::Observe | Mode::Select => {}
@@ -143,9 +147,13 @@ impl Create<'_> {
             Outcome::Deny if observing => {}
             Outcome::Deny => return Err(End::Deny(decided.decision.why)),
             Outcome::Swap if observing => {
-                self.story.applied(Applied::Observed, decided.decision.preferred.first().copied());
+                // What lies on this node is planned as well; to look, nothing is fetched.
+                let ready = swap::ready_here(self, &containerd, &subject, &decided.decision).await;
+                let unplanned = self.story.not_refused(&decided.decision.preferred);
+                self.story.applied(Applied::Observed, ready.map(|ready| ready.digest()).or(unplanned));
             }
             Outcome::Swap => {
+                subject.never_ran()?;
                 self.ask_verifiers(&subject).await?;
                 swap::swap(self, relay, &containerd, &subject, decided).await?;
             }
@@ -192,9 +200,6 @@ impl Create<'_> {
     }
 
     async fn prepare(&mut self, host: &HostPlatform, probing: &mut Probing) -> Result<Prepared, End> {
-        for finished in rebase::recover(&self.config.state, self.call).await {
-            log::say(&finished, Priority::Warning, None);
-        }
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
         let subject = identify(&containerd, &self.call.id, self.bundle, host, &self.config.state).await?;
@@ -213,12 +218,12 @@ impl Create<'_> {
             Ok(Some(mounts)) => {
                 let why = "a worker died while it re-based this container before; the default entry is back";
                 let denied = matches!(self.without_swap(why), Reply::Deny(_));
-                if !denied && relay.answer(&Reply::Mounts(mounts)).await {
-                    relay.accepted().await;
+                if !denied {
+                    relay.settle(&Reply::Mounts(mounts)).await;
                 }
                 Some(End::Leave(Priority::Warning, why.to_owned()))
             }
-            Err(error) => Some(End::Deny(format!("a worker died, and the container cannot be put back: {error}"))),
+            Err(error) => Some(End::Deny(error.to_string())),
         }
     }
 
@@ -244,8 +249,12 @@ impl Create<'_> {
         limit: Duration,
     ) -> Result<std::fs::File, String> {
         let dir = self.config.state.join(what);
-        // 256 files, not one per index: they stay.
-        let opened = rebase::private_dir(&dir).and_then(|()| std::fs::File::create(dir.join(&index.hex()[..2])));
+        let opened = rebase::private_dir(&dir).and_then(|()| {
+            let file = std::fs::File::create(dir.join(index.hex()))?;
+            // One that is in use is not among the oldest; were it, two workers would do the same work.
+            log::prune(&dir, documents::MAX_DOCUMENTS)?;
+            Ok(file)
+        });
         let file = opened.map_err(|error| format!("{}: {error}", dir.display()))?;
         let until = Instant::now() + limit;
         while file.try_lock().is_err() {
@@ -258,10 +267,8 @@ impl Create<'_> {
     }
 }
 
-/// The request. Where containerd dies before it sends one, its shims may stay, and this must not.
 async fn asked(relay: &mut Relay) -> Result<Asked, End> {
-    let asked = tokio::time::timeout(ASKED_WITHIN, relay.request()).await.map_err(|_| End::GivenUp)?;
-    asked.map_err(|error| End::Failed(format!("the request: {error}")))?.ok_or(End::GivenUp)
+    relay.request().await.map_err(|error| End::Failed(format!("the request: {error}")))?.ok_or(End::GivenUp)
 }
 
 /// The facts, once they are read.

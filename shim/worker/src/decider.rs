@@ -62,9 +62,18 @@ impl Decider {
 
     /// Asks for the decision.
     pub(crate) async fn ask(&mut self, ask: &Ask, index: &[u8]) -> Result<Answer, DeciderError> {
-        self.send(Kind::Message, &to_json(ask)?).await?;
-        self.send(Kind::Bytes, index).await?;
-        match self.receive().await? {
+        let question = to_json(ask)?;
+        let sent = async {
+            self.send(Kind::Message, &question).await?;
+            self.send(Kind::Bytes, index).await
+        };
+        // One that cannot give up its rights reads nothing, and says so before it ends.
+        let sent = sent.await;
+        let received = match (self.receive().await, sent) {
+            (Err(_), Err(sent)) => return Err(sent),
+            (received, _) => received?,
+        };
+        match received {
             (Kind::Message, bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| DeciderError::Protocol(error.to_string()))
             }

@@ -1,14 +1,20 @@
 //! Owns getting the decision: the one that is remembered, else the decider's, which is not believed before it is checked; and
 //! where the content of what it prefers comes from.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bestfit_config::Mode;
 use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
+use bestfit_selector::digest::Digest;
 use bestfit_selector::exchange::{Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
+use bestfit_selector::index::Index;
 use bestfit_selector::platform::candidates;
+use bestfit_selector::policy::{Action, Otherwise, Policy};
 use bestfit_selector::scope::Scope;
+use bestfit_selector::trust::TrustMode;
 
 use crate::cache::decider_dir;
 use crate::containerd::Containerd;
@@ -61,7 +67,7 @@ impl Create<'_> {
     ) -> Result<Decided, End> {
         let started = Instant::now();
         let deadline = self.within(self.config.selection.decision_deadline);
-        let mut ask = Ask { images: seen.scope.required(), ..self.ask(subject, host.clone(), deadline) };
+        let mut ask = Ask { images: seen.scope.required(), ..self.ask(subject, host.clone(), deadline)? };
         let remembered = self.remembered(&ask, subject, seen)?;
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             return Ok(decided);
@@ -100,7 +106,7 @@ impl Create<'_> {
         started: Instant,
     ) -> Option<Decided> {
         let answer = remembered.recall(unix_now())?;
-        check(subject, ask, &answer.decision).ok()?;
+        check((&subject.index_digest, &subject.index), ask, &answer.decision).ok()?;
         let content = match self.here(containerd, subject, &answer.decision).await {
             Some(ready) => Content::Here(Box::new(ready)),
             None if answer.decision.outcome == Outcome::Swap && self.mode == Mode::Select => return None,
@@ -135,7 +141,7 @@ impl Create<'_> {
             }
         };
         self.story.answered(&answer, started.elapsed());
-        check(subject, ask, &answer.decision).map_err(End::Failed)?;
+        check((&subject.index_digest, &subject.index), ask, &answer.decision).map_err(End::Failed)?;
         if let Err(error) = remembered.keep(&answer, ask.now) {
             log::say(&format!("{}: {error}", self.config.state.display()), Priority::Warning, None);
         }
@@ -151,9 +157,12 @@ impl Create<'_> {
     }
 
     /// The question, still without facts.
-    fn ask(&self, subject: &Subject, host: HostPlatform, deadline: Duration) -> Ask {
+    fn ask(&self, subject: &Subject, host: HostPlatform, deadline: Duration) -> Result<Ask, End> {
         let registries = &self.config.registries;
-        Ask {
+        let logins = |file: &Path| logins_for(&subject.reference, file, &registries.hosts_dir);
+        let docker_config = registries.docker_config.as_deref().map(logins).transpose();
+        let docker_config = docker_config.map_err(|error| End::Failed(error.to_string()))?.flatten();
+        Ok(Ask {
             reference: subject.reference.clone(),
             facts: Facts::default(),
             policy: self.config.selection.policy.clone(),
@@ -167,39 +176,129 @@ impl Create<'_> {
                 hosts_dir: registries.hosts_dir.clone(),
                 plain_http: registries.plain_http.clone(),
                 ports: registries.ports.clone(),
-                docker_config: registries
-                    .docker_config
-                    .as_deref()
-                    .and_then(|file| logins_for(&subject.reference, file, &registries.hosts_dir)),
+                docker_config,
                 referrers_lifetime: self.config.selection.referrers_lifetime,
                 cache_max_bytes: self.config.cache.max_bytes,
             },
-        }
+        })
     }
 }
 
-/// The decider is not believed: what it prefers must be entries of exactly the index that was asked about, the default must be
-/// the one that was proven, and the policy the one in force.
-fn check(subject: &Subject, ask: &Ask, decision: &Decision) -> Result<(), String> {
-    if serde_json::to_vec(&ask.policy).map_or(true, |policy| !decision.inputs.policy.matches(&policy)) {
-        return Err("the decider answered under another policy".to_owned());
-    }
-    for digest in &decision.preferred {
-        let mut candidates = candidates(&subject.index, &decision.inputs.host);
-        if !candidates.any(|(entry, _)| entry.digest == *digest) || *digest == subject.default.digest {
-            return Err(format!(
-                "the decider preferred {digest}, which is no other entry of index {}",
-                subject.index_digest
-            ));
+/// The decider is not believed: index, platform, policy and default must be those that were asked about; what it prefers must
+/// be other entries of exactly that index that can run here and are not revoked, each once; and it may refuse the container only
+/// where the policy can. Verdicts and reasons are its word.
+fn check(index: (&Digest, &Index), ask: &Ask, decision: &Decision) -> Result<(), String> {
+    let ((index, parsed), policy, inputs) = (index, &ask.policy, &decision.inputs);
+    let revoked = |digest: &Digest| policy.trust.revoked_digests.contains(digest);
+    let swaps = decision.outcome == Outcome::Swap;
+    let of_policy = serde_json::to_vec(policy);
+    for (wrong, what) in [
+        (!of_policy.is_ok_and(|policy| inputs.policy.matches(&policy)), "answered under another policy"),
+        (inputs.index != *index, "answered about another index"),
+        (inputs.host != ask.host, "answered for another platform"),
+        (decision.default != ask.default, "answered about another default entry"),
+        (decision.outcome == Outcome::Deny && !may_deny(policy), "refused the container, which this site never does"),
+        (swaps && decision.preferred.is_empty(), "asked for a swap and named no entry"),
+        (swaps && revoked(index), "asked for a swap within an index that is revoked"),
+    ] {
+        if wrong {
+            return Err(format!("the decider {what}"));
         }
     }
-    match decision.outcome {
-        Outcome::Swap if decision.preferred.is_empty() => {
-            Err("the decider asked for a swap and named no entry".to_owned())
+    let mut allowed: BTreeSet<Digest> = candidates(parsed, &ask.host).map(|(entry, _)| entry.digest).collect();
+    allowed.retain(|digest| Some(*digest) != ask.default && !revoked(digest));
+    match decision.preferred.iter().find(|digest| !allowed.remove(*digest)) {
+        Some(digest) => {
+            Err(format!("the decider preferred {digest}, which is no other entry of index {index} that may run"))
         }
-        _ if decision.inputs.index != subject.index_digest => {
-            Err("the decider answered about another index".to_owned())
+        None => Ok(()),
+    }
+}
+
+/// Whether any decision under this policy refuses a container.
+fn may_deny(policy: &Policy) -> bool {
+    let otherwise = [policy.on_no_fit, policy.on_error].contains(&Otherwise::Deny);
+    let by_rule = policy.rules.values().any(|rule| rule.action == Action::Deny);
+    otherwise || by_rule || policy.trust.mode == TrustMode::Require
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bestfit_selector::decide::decide;
+    use bestfit_selector::decision::Inputs;
+    use bestfit_selector::policy::Rule;
+
+    const SAID: &str = r#"{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"digest": "sha256:DEFAULT", "size": 1, "mediaType": "application/vnd.oci.image.manifest.v1+json", "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": "sha256:BETTER", "size": 1, "mediaType": "application/vnd.oci.image.manifest.v1+json", "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": "sha256:OTHER", "size": 1, "mediaType": "application/vnd.oci.image.manifest.v1+json", "platform": {"os": "linux", "architecture": "arm64"}}]}"#;
+
+    fn digest(letter: &str) -> Digest {
+        format!("sha256:{}", letter.repeat(64)).parse().unwrap()
+    }
+
+    /// An honest answer that prefers the better entry; then somebody changes question and answer.
+    fn checked(change: impl FnOnce(&mut Ask, &mut Decision)) -> Result<(), String> {
+        let index = SAID.replace("DEFAULT", &"a".repeat(64)).replace("BETTER", &"b".repeat(64));
+        let bytes = index.replace("OTHER", &"c".repeat(64)).into_bytes();
+        let index = Index::parse(&bytes).unwrap();
+        let mut ask = crate::remember::tests::ask();
+        ask.default = Some(digest("a"));
+        let Ask { facts, policy, schemas, host, default, now, .. } = ask.clone();
+        let (evidence, standings, images) = Default::default();
+        let inputs = Inputs { index: bytes, facts, policy, schemas, host, default, now, evidence, images, standings };
+        let mut decision = decide(&inputs).unwrap();
+        (decision.outcome, decision.preferred) = (Outcome::Swap, vec![digest("b")]);
+        change(&mut ask, &mut decision);
+        // A decider that lies about nothing but its choice says which policy it was asked under.
+        decision.inputs.policy = match decision.inputs.policy == digest("f") {
+            true => digest("f"),
+            false => Digest::of(&serde_json::to_vec(&ask.policy).unwrap()),
+        };
+        check((&index.digest, &index), &ask, &decision)
+    }
+
+    #[test]
+    fn a_decider_is_not_believed() {
+        assert_eq!(checked(|_, _| {}), Ok(()));
+        let no_entry = |digest: Digest| format!("preferred {digest}, which is no other entry of index");
+        type Change = fn(&mut Ask, &mut Decision);
+        let table: &[(Change, String)] = &[
+            (|_, said| said.inputs.policy = digest("f"), "another policy".to_owned()),
+            (|_, said| said.inputs.index = digest("f"), "another index".to_owned()),
+            (|_, said| said.inputs.host.architecture = "arm64".to_owned(), "another platform".to_owned()),
+            (|_, said| said.default = Some(digest("b")), "another default entry".to_owned()),
+            (|_, said| said.default = None, "another default entry".to_owned()),
+            (|_, said| said.preferred.clear(), "named no entry".to_owned()),
+            (|_, said| said.preferred = vec![digest("f")], no_entry(digest("f"))),
+            (|_, said| said.preferred = vec![digest("a")], no_entry(digest("a"))),
+            (|_, said| said.preferred = vec![digest("c")], no_entry(digest("c"))),
+            (|_, said| said.preferred = vec![digest("b"), digest("b")], no_entry(digest("b"))),
+            (|ask, _| ask.policy.trust.revoked_digests = vec![digest("b")], no_entry(digest("b"))),
+            (|ask, said| ask.policy.trust.revoked_digests = vec![said.inputs.index], "is revoked".to_owned()),
+            (|_, said| said.outcome = Outcome::Deny, "this site never does".to_owned()),
+        ];
+        for (number, (change, why)) in table.iter().enumerate() {
+            let error = checked(change).unwrap_err();
+            assert!(error.contains(why), "{number}: {error}");
         }
-        _ => Ok(()),
+    }
+
+    #[test]
+    fn a_container_is_refused_only_where_the_policy_can() {
+        let table: &[fn(&mut Policy)] = &[
+            |policy| policy.on_no_fit = Otherwise::Deny,
+            |policy| policy.on_error = Otherwise::Deny,
+            |policy| policy.trust.mode = TrustMode::Require,
+            |policy| drop(policy.rules.insert("r".to_owned(), Rule { action: Action::Deny, ..Rule::default() })),
+        ];
+        for allow in table {
+            let denied = |ask: &mut Ask, said: &mut Decision| {
+                allow(&mut ask.policy);
+                (said.outcome, said.preferred) = (Outcome::Deny, Vec::new());
+            };
+            assert_eq!(checked(denied), Ok(()));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Owns how a create ends without a swap: what the relay is told and what the record says. A container stays as containerd made
 //! it, unless the site's policy refuses it: under `trust.mode = "require"` every failure does.
 
+use std::path::Path;
+
 use bestfit_config::{Config, ConfigErrors, Loaded, Mode};
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::trust::TrustMode;
@@ -8,6 +10,7 @@ use bestfit_selector::trust::TrustMode;
 use crate::bundle::Bundle;
 use crate::create::{Call, Create, KUBERNETES_NAMESPACE};
 use crate::log::Priority;
+use crate::rebase;
 use crate::record::Story;
 use crate::relay::Relay;
 use crate::request::Reply;
@@ -16,19 +19,26 @@ use crate::subject::{CONTAINER_TYPE, Leave};
 /// What a refusal names as its reason.
 pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
 
+/// The answer where nobody decides about the container: as containerd made it. What a dead worker began for it is put back first,
+/// whatever the configuration says, and mounts that moved with that are named.
+pub(crate) async fn settled(state: &Path, call: &Call) -> Reply {
+    match rebase::undo_for(state, call).await {
+        Ok(Some(mounts)) => Reply::Mounts(mounts),
+        Ok(None) => Reply::Leave,
+        Err(error) => Reply::Deny(format!("bestfit: {error}")),
+    }
+}
+
 /// With a broken configuration nothing is swapped; a container is refused where what could be read says `require`.
 pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, errors: &ConfigErrors) {
     let bundle = Bundle::read(&call.bundle);
     let annotation = |key: &str| bundle.as_ref().ok().and_then(|bundle| bundle.annotation(key));
     let sandbox = annotation(CONTAINER_TYPE) == Some("sandbox");
-    if !sandbox && errors.deny(&call.namespace, annotation(KUBERNETES_NAMESPACE)) {
-        let why = format!("the configuration is broken, and says {REQUIRE}: {errors}");
-        relay.answer(&Reply::Deny(format!("bestfit: {why}"))).await;
-        story.deny(why);
-    } else {
-        relay.answer(&Reply::Leave).await;
-        story.failed(format!("the configuration is broken, nothing is swapped: {errors}"));
-    }
+    let denied = !sandbox && errors.deny(&call.namespace, annotation(KUBERNETES_NAMESPACE));
+    let follows = if denied { format!("and says {REQUIRE}") } else { "nothing is swapped".to_owned() };
+    let why = format!("the configuration is broken, {follows}: {errors}");
+    let refusal = denied.then(|| format!("bestfit: {why}"));
+    unlooked(call, relay, &mut story, errors.state(), (why, refusal)).await;
     // Loud, in the journal and in the default log: the configured one is not known.
     story.write(&Config::default().log, Priority::Warning);
 }
@@ -37,28 +47,48 @@ pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, err
 pub(crate) async fn unreadable(call: &Call, relay: &mut Relay, mut story: Story, config: &Config, why: &str) {
     let mode = config.mode_for(&call.namespace, None);
     story.mode(mode);
-    if mode == Mode::Select && config.selection.policy.trust.mode == TrustMode::Require {
-        relay.answer(&Reply::Deny(format!("bestfit: {why} ({REQUIRE})"))).await;
-        story.deny(why.to_owned());
-    } else {
-        relay.answer(&Reply::Leave).await;
-        story.failed(why.to_owned());
-    }
+    let refusal = is_strict(config, mode).then(|| format!("bestfit: {why} ({REQUIRE})"));
+    unlooked(call, relay, &mut story, &config.state, (why.to_owned(), refusal)).await;
     story.write(&config.log, Priority::Warning);
 }
 
-/// The configuration, as far as it is sound, and whether a container that nobody decided about is refused.
-pub(crate) fn strictness(call: &Call, loaded: Result<Loaded, ConfigErrors>) -> (Config, bool) {
+/// A container that cannot be looked at stays as it is, or is refused; with the reason for the record.
+async fn unlooked(
+    call: &Call,
+    relay: &mut Relay,
+    story: &mut Story,
+    state: &Path,
+    (why, refusal): (String, Option<String>),
+) {
+    let denied = refusal.is_some();
+    let reply = match (settled(state, call).await, refusal) {
+        (Reply::Mounts(_) | Reply::Leave, Some(refusal)) => Reply::Deny(refusal),
+        (reply, _) => reply,
+    };
+    relay.settle(&reply).await;
+    match reply {
+        // Where it is not for that reason, what was begun cannot be put back.
+        Reply::Deny(said) => story.deny(if denied { why } else { said }),
+        Reply::Leave | Reply::Mounts(_) => story.failed(why),
+    }
+}
+
+/// Where the state lies, and whether a container that nobody decided about is refused.
+pub(crate) fn strictness<'a>(call: &Call, loaded: &'a Result<Loaded, ConfigErrors>) -> (&'a Path, bool) {
     let bundle = Bundle::read(&call.bundle);
     let kubernetes = bundle.as_ref().ok().and_then(|bundle| bundle.annotation(KUBERNETES_NAMESPACE));
     match loaded {
         Ok(Loaded { config, .. }) => {
-            let selects = config.mode_for(&call.namespace, kubernetes) == Mode::Select;
-            let strict = selects && config.selection.policy.trust.mode == TrustMode::Require;
-            (config, strict)
+            let strict = is_strict(config, config.mode_for(&call.namespace, kubernetes));
+            (&config.state, strict)
         }
-        Err(errors) => (Config::default(), errors.deny(&call.namespace, kubernetes)),
+        Err(errors) => (errors.state(), errors.deny(&call.namespace, kubernetes)),
     }
+}
+
+/// Whether every failure refuses the container.
+fn is_strict(config: &Config, mode: Mode) -> bool {
+    mode == Mode::Select && config.selection.policy.trust.mode == TrustMode::Require
 }
 
 /// Why a create ended without a swap.
@@ -87,17 +117,14 @@ impl From<Leave> for End {
 }
 
 impl Create<'_> {
-    /// Whether every failure refuses the container.
-    fn strict(&self) -> bool {
-        self.mode == Mode::Select && self.config.selection.policy.trust.mode == TrustMode::Require
-    }
-
     /// The answer where the container stays as containerd made it, because of `why`: under `require` that needs a trusted
     /// artifact that says so. What the decision says about a failing swap holds in any mode of trust.
     pub(crate) fn without_swap(&self, why: &str) -> Reply {
         match &self.otherwise {
             Some(refused) if self.mode == Mode::Select => Reply::Deny(format!("bestfit: {why}; {refused}")),
-            _ if self.strict() && !self.default_fits => Reply::Deny(format!("bestfit: {why} ({REQUIRE})")),
+            _ if is_strict(self.config, self.mode) && !self.default_fits => {
+                Reply::Deny(format!("bestfit: {why} ({REQUIRE})"))
+            }
             _ => Reply::Leave,
         }
     }
@@ -218,7 +245,7 @@ mod tests {
         let loaded = |change: fn(&mut Config)| {
             let mut config = Config::default();
             change(&mut config);
-            strictness(&call(), Ok(Loaded { config, files: Vec::new(), origins: Default::default() })).1
+            strictness(&call(), &Ok(Loaded { config, files: Vec::new(), origins: Default::default() })).1
         };
         assert!(!loaded(|_| {}) && loaded(require));
         assert!(!loaded(|config| {

@@ -50,6 +50,13 @@ impl Manifest {
         }
         Ok(manifest)
     }
+
+    /// Whether a layer is encrypted (containerd/imgcrypt: `+encrypted`, before that `+enc`): what it unpacks to depends on keys that
+    /// not everybody has.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        let mut suffixes = self.layers.iter().flat_map(|layer| layer.media_type.split('+').skip(1));
+        suffixes.any(|suffix| matches!(suffix, "encrypted" | "enc"))
+    }
 }
 
 /// An image config: what the image contributes to a process, and its layers.
@@ -153,6 +160,23 @@ mod tests {
         assert_eq!(ImageConfig::parse(digest("00"), b"{}").unwrap(), ImageConfig::default());
         let error = ImageConfig::parse(digest("00"), b"{\"config\": 3}").unwrap_err().to_string();
         assert!(error.contains("line 1 column"), "{error}");
+    }
+
+    #[test]
+    fn encrypted_layers_are_known_by_their_media_type() {
+        let of = |media_type: &str| {
+            let layer = Descriptor { media_type: media_type.to_owned(), digest: digest("33"), size: 1 };
+            Manifest { config: layer.clone(), layers: vec![layer] }.is_encrypted()
+        };
+        for (media_type, encrypted) in [
+            ("application/vnd.oci.image.layer.v1.tar+gzip", false),
+            ("application/vnd.oci.image.layer.v1.tar+encrypted", true),
+            ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", true),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip+enc", true),
+            ("application/vnd.encrypted.notes.v1.tar", false),
+        ] {
+            assert_eq!(of(media_type), encrypted, "{media_type}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Owns `bestfit-worker list`: which containers of this node run an entry that bestfit chose. The truth is containerd's: the
 //! labels on the snapshots of the containers that exist now. `bestfit ps` shows it.
 
+use containerd_client::services::v1::Container;
+use containerd_client::services::v1::snapshots::Info;
 use serde::Serialize;
 
 use crate::containerd::{Containerd, Result};
@@ -33,12 +35,8 @@ pub(crate) async fn list(address: &str, only: Option<&str>) -> Result<Vec<Listed
         }
         let containerd = node.in_namespace(&namespace);
         for container in containerd.containers().await? {
+            let snapshot = snapshot(&containerd, &container).await?;
             let runtime = container.runtime.map(|runtime| runtime.name).unwrap_or_default();
-            let snapshot = match containerd.snapshot(&container.snapshotter, &container.snapshot_key).await {
-                Ok(snapshot) => Some(snapshot),
-                Err(error) if error.is_not_found() => None,
-                Err(error) => return Err(error),
-            };
             let label = |name: &str| snapshot.as_ref().and_then(|snapshot| snapshot.labels.get(name).cloned());
             let chosen = label(CHOSEN_LABEL);
             if chosen.is_none() && !runtime.contains("bestfit") {
@@ -61,6 +59,19 @@ pub(crate) async fn list(address: &str, only: Option<&str>) -> Result<Vec<Listed
     }
     listed.sort_by(|a, b| (&a.namespace, &a.container).cmp(&(&b.namespace, &b.container)));
     Ok(listed)
+}
+
+/// The snapshot of a container, where it has one that this containerd can tell of: dockerd's containers have none, and the
+/// snapshotter of an old one may not be loaded any more. bestfit made neither.
+async fn snapshot(containerd: &Containerd, container: &Container) -> Result<Option<Info>> {
+    if container.snapshotter.is_empty() || container.snapshot_key.is_empty() {
+        return Ok(None);
+    }
+    match containerd.snapshot(&container.snapshotter, &container.snapshot_key).await {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error) if error.is_not_found() || error.is_invalid_argument() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn rfc3339(seconds: i64) -> Option<String> {

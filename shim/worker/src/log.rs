@@ -8,10 +8,12 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use bestfit_config::Log;
-use serde::Serialize;
+use bestfit_selector::record::Record;
 
 /// systemd's native socket (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
+/// The part of the log's size that one record may have.
+const PART: u64 = 4;
 /// How loud a line is (syslog(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
@@ -20,8 +22,8 @@ pub(crate) enum Priority {
 }
 
 /// Appends a record.
-pub(crate) fn append(log: &Log, record: &impl Serialize, summary: &str, priority: Priority) {
-    let Ok(mut line) = serde_json::to_vec(record) else { return };
+pub(crate) fn append(log: &Log, record: &Record, summary: &str, priority: Priority) {
+    let Ok(mut line) = line(record, log.max_bytes / PART) else { return };
     line.push(b'\n');
     let written = rotate_and_append(&log.file, log.max_bytes, &line);
     if let Err(error) = &written {
@@ -30,6 +32,18 @@ pub(crate) fn append(log: &Log, record: &impl Serialize, summary: &str, priority
     if log.journal {
         say(summary, priority, Some(&line[..line.len() - 1]));
     }
+}
+
+/// The record as one line of at most about `most` bytes: one that is longer would push out what others wrote, and whoever writes
+/// artifacts has a say in its length.
+fn line(record: &Record, most: u64) -> serde_json::Result<Vec<u8>> {
+    let line = serde_json::to_vec(record)?;
+    if line.len() as u64 <= most {
+        return Ok(line);
+    }
+    let why = format!("the decision is left out: with it the record has {} bytes, of at most {most}", line.len());
+    let error = record.error.as_ref().map_or_else(|| why.clone(), |error| format!("{error}; {why}"));
+    serde_json::to_vec(&Record { decision: None, error: Some(error), ..record.clone() })
 }
 
 /// The file holds at most `max_bytes`; what was there before is kept once, as `<file>.1`.
@@ -61,6 +75,10 @@ fn sibling(file: &Path, suffix: &str) -> PathBuf {
 /// Writes to the journal, if there is one.
 pub(crate) fn say(message: &str, priority: Priority, record: Option<&[u8]>) {
     let Ok(socket) = UnixDatagram::unbound() else { return };
+    // A journal that does not read holds up nobody.
+    if socket.set_nonblocking(true).is_err() {
+        return;
+    }
     let mut packet =
         format!("SYSLOG_IDENTIFIER=bestfit\nPRIORITY={}\nMESSAGE={}\n", priority as u8, message.replace('\n', " "));
     // A datagram has a size; a longer record is in the file.
@@ -91,6 +109,21 @@ pub(crate) fn prune(dir: &Path, keep: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_that_is_too_long_keeps_all_but_its_decision() {
+        let mut record = Record::new("2026-01-01T00:00:00Z".to_owned(), "localhost/a:1");
+        record.decision = Some(crate::remember::tests::answer(None).decision);
+        record.container = Some("c".to_owned());
+        let read = |most: u64| serde_json::from_slice::<Record>(&line(&record, most).unwrap()).unwrap();
+        assert_eq!(read(1 << 20), record);
+        let short = read(200);
+        assert_eq!((short.decision, short.container), (None, record.container.clone()));
+        let why = short.error.unwrap();
+        assert!(
+            why.starts_with("the decision is left out: with it the record has ") && why.ends_with("of at most 200")
+        );
+    }
 
     #[test]
     fn the_file_is_bounded_and_no_line_is_cut() {

@@ -104,13 +104,13 @@ async fn create(call: &Call) -> ExitCode {
 /// For the relay of a worker that died: puts the default back, and tells its mounts.
 async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
-    let (config, strict) = ending::strictness(call, loaded);
+    let (state, strict) = ending::strictness(call, &loaded);
     rebase::release_leases(call).await;
-    let reply = match rebase::undo_for(&config.state, call).await {
-        Ok(_) if strict => Reply::Deny(format!("bestfit: the worker of this container died ({})", ending::REQUIRE)),
-        Ok(Some(mounts)) => Reply::Mounts(mounts),
-        Ok(None) => Reply::Leave,
-        Err(error) => Reply::Deny(format!("bestfit: a worker died, and the container cannot be put back: {error}")),
+    let reply = match ending::settled(state, call).await {
+        Reply::Mounts(_) | Reply::Leave if strict => {
+            Reply::Deny(format!("bestfit: the worker of this container died ({})", ending::REQUIRE))
+        }
+        reply => reply,
     };
     Relay::new().answer(&reply).await;
     ExitCode::SUCCESS
@@ -125,8 +125,7 @@ fn print(answer: containerd::Result<impl serde::Serialize>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("bestfit-worker: {error}");
-            let denied = error.to_string().contains("ermission denied");
-            ExitCode::from(if denied { 77 } else { 69 })
+            ExitCode::from(if error.is_denied() { 77 } else { 69 })
         }
     }
 }

@@ -1,4 +1,10 @@
-//! Owns what may be in the mounts of a root filesystem: plain overlay, and SELinux's `context=` that the client added.
+//! Owns what may be in the mounts of a root filesystem: plain overlay, and SELinux's `context=` that the client added; and
+//! whether a container may have run in them.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use containerd_client::types::Mount;
 
@@ -49,6 +55,27 @@ pub(crate) fn with_context_of(mut new: Vec<Mount>, old: &[Mount]) -> Vec<Mount> 
     new
 }
 
+/// Whether a container that was made at `made` (seconds and nanoseconds since 1970) may have run in these: something was written,
+/// or they have been mounted since. Each mount makes the directory `work` in the working one anew, and it stays (Linux,
+/// `fs/overlayfs/super.c`, `ovl_workdir_create`). A container whose image has `/proc`, `/sys`, `/dev` and `/run` may run without
+/// leaving anything else; clients mount before the container is made, to read its users.
+pub(crate) fn may_have_run(mounts: &[Mount], made: (i64, i32)) -> io::Result<bool> {
+    let directory = |option: &str| {
+        let found = mounts.iter().flat_map(|mount| &mount.options).find_map(|given| given.strip_prefix(option));
+        found.map(Path::new).ok_or_else(|| io::Error::other(format!("no {option} among the mounts")))
+    };
+    if fs::read_dir(directory("upperdir=")?)?.next().transpose()?.is_some() {
+        return Ok(true);
+    }
+    let working = directory("workdir=")?;
+    fs::metadata(working)?;
+    match fs::symlink_metadata(working.join("work")) {
+        Ok(meta) => Ok((meta.ctime(), meta.ctime_nsec()) >= (made.0, made.1.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The lower directories of an overlay mount, the top one first.
 pub(crate) fn lower_directories(mounts: &[Mount]) -> Vec<String> {
     let options = mounts.iter().flat_map(|mount| &mount.options);
@@ -88,6 +115,27 @@ mod tests {
         let old = overlay(&[PARTS[0], "context=\"x\""]);
         assert_eq!(without_context(&old), overlay(&[PARTS[0]]));
         assert_eq!(with_context_of(overlay(&[PARTS[1]]), &old), overlay(&[PARTS[1], "context=\"x\""]));
+    }
+
+    #[test]
+    fn what_was_mounted_since_is_known_although_nothing_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let [work, upper] = ["work", "upper"].map(|name| dir.path().join(name));
+        let options = [format!("workdir={}", work.display()), format!("upperdir={}", upper.display())];
+        let mounts = overlay(&options.each_ref().map(String::as_str));
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs().cast_signed();
+        let (before, after) = ((now - 60, 0), (now + 60, 0));
+        assert!(may_have_run(&mounts, before).is_err(), "directories that are not there are no proof");
+        for directory in [&work, &upper] {
+            fs::create_dir(directory).unwrap();
+        }
+        assert!(!may_have_run(&mounts, before).unwrap(), "never mounted");
+        fs::create_dir(work.join("work")).unwrap();
+        assert!(may_have_run(&mounts, before).unwrap(), "mounted since");
+        assert!(!may_have_run(&mounts, after).unwrap(), "mounted by who made the container");
+        fs::create_dir(upper.join("proc")).unwrap();
+        assert!(may_have_run(&mounts, after).unwrap(), "written to");
+        assert!(may_have_run(&overlay(&[PARTS[3]]), before).is_err(), "no writable directories");
     }
 
     #[test]

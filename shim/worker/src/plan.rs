@@ -6,6 +6,7 @@
 //! known, and the contribution is computed as CRI computed it. Elsewhere a value counts as contributed by the image only
 //! where it is exactly what the default image would have contributed (docs/decisions/0006).
 
+use bestfit_selector::policy::covers;
 use serde_json::Value;
 
 use crate::image::ProcessConfig;
@@ -234,24 +235,16 @@ fn lookup<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
     env.iter().rev().find(|entry| name_of(entry) == name).map(|entry| value_of(entry))
 }
 
-/// Keeps the place of a variable that is there, and appends one that is not.
+/// Keeps the place of a variable that is there, the last one of that name, and appends one that is not.
 fn replace(env: &mut Vec<String>, name: &str, value: Option<&str>) {
     let Some(value) = value else {
         env.retain(|entry| name_of(entry) != name);
         return;
     };
     let entry = format!("{name}={value}");
-    match env.iter().position(|entry| name_of(entry) == name) {
+    match env.iter().rposition(|entry| name_of(entry) == name) {
         Some(at) => env[at] = entry,
         None => env.push(entry),
-    }
-}
-
-fn covers(pattern: &str, name: &str) -> bool {
-    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-        (Some(suffix), _) => name.ends_with(suffix),
-        (_, Some(prefix)) => name.starts_with(prefix),
-        _ => pattern == name,
     }
 }
 
@@ -321,6 +314,13 @@ mod tests {
         let current = process(&["sh", "-c", "x"], &["PATH=/u", "A=mine", "N=mine"], "/mine");
         let planned = plan(&default, &candidate, &current, None).unwrap();
         assert_eq!(planned, current);
+    }
+
+    #[test]
+    fn of_a_variable_that_stands_twice_the_last_one_counts() {
+        let (default, candidate) = (image(&[], &[], &["A=0", "A=1"], ""), image(&[], &[], &["A=2"], ""));
+        let planned = plan(&default, &candidate, &process(&[], &["A=0", "B=1", "A=1"], "/"), None).unwrap();
+        assert_eq!(planned.env, ["A=0", "B=1", "A=2"]);
     }
 
     #[test]

@@ -4,20 +4,22 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use containerd_client::services::v1::Container;
 use containerd_client::types::Mount;
+use nix::unistd::Uid;
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{BundleError, replace};
 use crate::containerd::{ApiError, Containerd};
 use crate::create::Call;
-use crate::mounts::with_context_of;
+use crate::log::{self, Priority};
+use crate::mounts::{may_have_run, with_context_of};
 use crate::subject::CHOSEN_LABEL;
 
 /// Lies in the bundle as long as the journal does: the relay's `delete` asks for `recover` where it finds it
@@ -25,6 +27,13 @@ use crate::subject::CHOSEN_LABEL;
 const MARK: &str = "bestfit-rebase";
 /// How long a create may be held up by what other workers left.
 const RECOVER_WITHIN: Duration = Duration::from_secs(1);
+/// How old a journal is before workers of other containers undo it: until then that is for the container's own relay, whose
+/// request names the mounts that the undo takes away.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+/// How long a worker that was killed may take to end, and one whose relay is gone to put things back itself.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// How long the container's own worker waits for another one that is just undoing its journal.
+const CLAIM_WITHIN: Duration = Duration::from_secs(5);
 
 /// Re-basing or undoing it failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +43,15 @@ pub(crate) enum RebaseError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error("journal {path}: {cause}")]
-    Journal { path: PathBuf, cause: std::io::Error },
+    Journal { path: PathBuf, cause: io::Error },
+    #[error("the snapshot's directories: {0}")]
+    Directories(io::Error),
 }
+
+/// What a dead worker began for a container is still there: its snapshot may be missing, and the mounts that containerd names.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker died while it re-based this container, and it cannot be put back: {0}")]
+pub(crate) struct NotPutBack(#[from] RebaseError);
 
 /// How to undo a re-basing. Lies in `<state>/rebase/` from before the first step until after the last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -121,8 +137,11 @@ impl Journal {
             Err(error) => return Err(error.into()),
         };
         let replaced = snapshot.as_ref().is_some_and(|snapshot| snapshot.labels.contains_key(CHOSEN_LABEL));
-        if replaced && containerd.snapshot_inodes(&self.snapshotter, &self.key).await? > 1 {
-            return Ok(None);
+        if replaced {
+            let mounts = containerd.snapshot_mounts(&self.snapshotter, &self.key).await?;
+            if may_have_run(&mounts, self.created_at).map_err(RebaseError::Directories)? {
+                return Ok(None);
+            }
         }
         if self.spec_file.exists() {
             replace(&self.spec_file, &self.spec)?;
@@ -148,21 +167,40 @@ impl Journal {
         self.forget(&self.path(state));
     }
 
+    /// A journal that stays is looked at by every worker of this node: it undoes nothing any more, but that is to be known.
     fn forget(&self, path: &Path) {
-        let _ = fs::remove_file(path);
-        let _ = fs::remove_file(self.spec_file.with_file_name(MARK));
+        for file in [path, &self.spec_file.with_file_name(MARK)] {
+            match fs::remove_file(file) {
+                Err(error) if !is_absent(&error) => {
+                    log::say(&format!("{}: {error}", file.display()), Priority::Warning, None);
+                }
+                _ => {}
+            }
+        }
     }
 
-    /// Only root may read it: the spec holds the environment.
-    fn write(&self, path: &Path) -> std::io::Result<()> {
-        if let Some(dir) = path.parent() {
-            private_dir(dir)?;
-        }
+    /// Only root may read it: the spec holds the environment. It is on the disk when this returns, as what containerd does next
+    /// will be.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        private_dir(dir)?;
         fs::write(self.spec_file.with_file_name(MARK), "")?;
         let temporary = path.with_extension("new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&temporary, path)
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(dir)?.sync_all()
+    }
+
+    /// The mounts that the container has after another worker undid this; None where it is gone.
+    async fn mounts_now(&self) -> Result<Option<Vec<Mount>>, RebaseError> {
+        let containerd = Containerd::connect(&self.address, &self.namespace).await?;
+        match containerd.snapshot_mounts(&self.snapshotter, &self.key).await {
+            Ok(mounts) => Ok(Some(with_context_of(mounts, &self.old_mounts()))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn is_orphaned(&self) -> bool {
@@ -184,46 +222,72 @@ pub(crate) fn created_at(container: &Container) -> (i64, i32) {
     container.created_at.as_ref().map_or((0, 0), |at| (at.seconds, at.nanos))
 }
 
-/// A directory that only root can look into.
-pub(crate) fn private_dir(dir: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+/// A directory that only this user can write to, made where there is none: what lies in it is believed.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let meta = fs::symlink_metadata(dir)?;
+    match meta.is_dir() && meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o022 == 0 {
+        true => Ok(()),
+        false => Err(io::Error::other("not a directory that belongs to bestfit alone")),
+    }
 }
 
-/// Finishes what dead workers left on this containerd, other than for the container of this call: their journals are
-/// undone. Says what was done. Bounded: what does not get done now is done by the next worker.
+/// Finishes what dead workers left on this containerd some time ago, other than for the container of this call: their
+/// journals are undone. Says what was done. Bounded: what does not get done now is done by the next worker.
 pub(crate) async fn recover(state: &Path, call: &Call) -> Vec<String> {
-    let Ok(files) = fs::read_dir(state.join("rebase")) else { return Vec::new() };
+    let dir = state.join("rebase");
+    let files = match fs::read_dir(&dir) {
+        Ok(files) => files,
+        Err(error) if is_absent(&error) => return Vec::new(),
+        Err(error) => return vec![format!("journals {}: {error}", dir.display())],
+    };
     let until = Instant::now() + RECOVER_WITHIN;
     let mut said = Vec::new();
     for file in files.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
-        let Some(journal) = read(&file) else {
-            said.push(format!("journal {} cannot be read, and is left", file.display()));
-            continue;
-        };
-        let own = journal.namespace == call.namespace && journal.container == call.id;
-        if own || journal.address != call.address || !journal.is_orphaned() {
-            continue;
-        }
         let left = until.saturating_duration_since(Instant::now());
-        let undone = tokio::time::timeout(left, undo(&file, journal)).await;
-        said.push(match undone {
-            Ok(Ok(_)) => format!("{}: a worker died while it re-based this container; undone", file.display()),
-            Ok(Err(error)) => {
-                format!("{}: a worker died while it re-based this container, not undone: {error}", file.display())
-            }
-            Err(_) => format!("{}: no time left to undo what a dead worker began", file.display()),
+        let undone = tokio::time::timeout(left, undo_left(&file, call)).await;
+        let begun = format!("{}: a worker died while it re-based this container", file.display());
+        said.extend(match undone {
+            Ok(Ok(false)) => None,
+            Ok(Ok(true)) => Some(format!("{begun}; undone")),
+            Ok(Err(error)) => Some(format!("{begun}; not undone: {error}")),
+            Err(_) => Some(format!("{begun}; there was no time left to undo it")),
         });
     }
     said
 }
 
+/// Undoes a journal that nobody else does, and says whether it did.
+async fn undo_left(file: &Path, call: &Call) -> Result<bool, RebaseError> {
+    let Some(journal) = read(file)? else { return Ok(false) };
+    let own = journal.namespace == call.namespace && journal.container == call.id;
+    if own || journal.address != call.address || !journal.is_orphaned() || is_young(file) {
+        return Ok(false);
+    }
+    let Claim::Ours(_claim) = claim(file, Duration::ZERO).await? else { return Ok(false) };
+    undo(file, &journal).await.map(|_| true)
+}
+
 /// Undoes what a dead worker began for the container of this call, and gives its leases back; None where nothing was begun
 /// or nothing is to be put back.
-pub(crate) async fn undo_for(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, RebaseError> {
+pub(crate) async fn undo_for(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, NotPutBack> {
+    Ok(undo_own(state, call).await?)
+}
+
+async fn undo_own(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, RebaseError> {
     let file = state.join("rebase").join(format!("{}+{}.json", call.namespace, call.id));
-    match read(&file) {
-        Some(journal) if journal.is_orphaned() => undo(&file, journal).await,
-        _ => Ok(None),
+    let Some(journal) = read(&file)? else { return Ok(None) };
+    let until = Instant::now() + ENDS_WITHIN;
+    while !journal.is_orphaned() {
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    match claim(&file, CLAIM_WITHIN).await? {
+        Claim::Ours(_claim) => undo(&file, &journal).await,
+        Claim::Done => journal.mounts_now().await,
+        Claim::Theirs => Err(RebaseError::Journal { path: file, cause: ErrorKind::WouldBlock.into() }),
     }
 }
 
@@ -238,14 +302,59 @@ pub(crate) async fn release_leases(call: &Call) {
     }
 }
 
-fn read(file: &Path) -> Option<Journal> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
+/// Reads a journal; None only where there is none. One that cannot be read may tell of a container without a snapshot.
+fn read(file: &Path) -> Result<Option<Journal>, RebaseError> {
+    let read = fs::read(file).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from));
+    match read {
+        Ok(journal) => Ok(Some(journal)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(cause) => Err(RebaseError::Journal { path: file.to_owned(), cause }),
+    }
 }
 
-/// Undoes one journal, and removes it; one worker at a time.
-async fn undo(file: &Path, journal: Journal) -> Result<Option<Vec<Mount>>, RebaseError> {
-    let claim = fs::File::open(file).and_then(|claim| claim.try_lock().map(|()| claim).map_err(Into::into));
-    let _claim = claim.map_err(|cause| RebaseError::Journal { path: file.to_owned(), cause })?;
+/// Whether an error says that there is no such file.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether a journal was written a moment ago; one from the future was not.
+fn is_young(file: &Path) -> bool {
+    let age = fs::metadata(file).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+    age.is_some_and(|age| age < LEFT_AFTER)
+}
+
+/// Whose it is to undo a journal.
+enum Claim {
+    /// This worker's, as long as it holds the file.
+    Ours(fs::File),
+    /// Another worker is at it.
+    Theirs,
+    /// It has been undone.
+    Done,
+}
+
+/// Takes a journal for oneself, waiting for no longer than `within`.
+async fn claim(file: &Path, within: Duration) -> Result<Claim, RebaseError> {
+    let until = Instant::now() + within;
+    let failed = |cause| RebaseError::Journal { path: file.to_owned(), cause };
+    let claimed = match fs::File::open(file) {
+        Err(error) if is_absent(&error) => return Ok(Claim::Done),
+        opened => opened.map_err(failed)?,
+    };
+    loop {
+        match claimed.try_lock() {
+            // Who held it may have undone and removed it meanwhile.
+            Ok(()) if file.exists() => return Ok(Claim::Ours(claimed)),
+            Ok(()) => return Ok(Claim::Done),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() >= until => return Ok(Claim::Theirs),
+            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(fs::TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+    }
+}
+
+/// Undoes a journal that was claimed, and removes it.
+async fn undo(file: &Path, journal: &Journal) -> Result<Option<Vec<Mount>>, RebaseError> {
     let containerd = Containerd::connect(&journal.address, &journal.namespace).await?;
     let mounts = journal.undo(&containerd).await?;
     if !journal.lease.is_empty() {
@@ -257,6 +366,8 @@ async fn undo(file: &Path, journal: Journal) -> Result<Option<Vec<Mount>>, Rebas
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -265,5 +376,63 @@ mod tests {
         assert!(own > 0);
         assert_eq!(started(std::process::id()), Some(own));
         assert_eq!(started(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("state/rebase");
+        private_dir(&dir).unwrap();
+        private_dir(&dir).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        for mode in [0o720, 0o702] {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(private_dir(&dir).is_err(), "{mode:o}");
+        }
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(root.path(), &link).unwrap();
+        assert!(private_dir(&link).is_err(), "a link");
+    }
+
+    #[test]
+    fn only_a_journal_that_is_not_there_means_that_nothing_was_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n+c.json");
+        assert!(read(&file).unwrap().is_none());
+        assert!(read(Path::new("/dev/null/n+c.json")).unwrap().is_none());
+        fs::write(&file, "{\"address\":").unwrap();
+        let why = read(&file).unwrap_err().to_string();
+        assert!(why.contains("n+c.json: EOF while parsing"), "{why}");
+        assert!(read(dir.path()).is_err(), "a directory in its place");
+    }
+
+    #[test]
+    fn a_young_journal_is_left_to_the_containers_own_relay() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n+c.json");
+        let at = |time: std::time::SystemTime| {
+            fs::File::create(&file).unwrap().set_modified(time).unwrap();
+            is_young(&file)
+        };
+        let now = std::time::SystemTime::now();
+        assert!(at(now) && at(now - Duration::from_secs(30)));
+        assert!(!at(now - Duration::from_secs(90)));
+        assert!(!at(now + Duration::from_secs(3600)), "a clock that was set back keeps nobody waiting");
+    }
+
+    #[tokio::test]
+    async fn one_worker_undoes_a_journal_and_another_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n+c.json");
+        fs::write(&file, "").unwrap();
+        let Claim::Ours(held) = claim(&file, Duration::ZERO).await.unwrap() else { panic!("nobody holds it") };
+        assert!(matches!(claim(&file, Duration::from_millis(20)).await.unwrap(), Claim::Theirs));
+        let done = async {
+            fs::remove_file(&file).unwrap();
+            drop(held);
+        };
+        let (waited, ()) = tokio::join!(claim(&file, Duration::from_secs(5)), done);
+        assert!(matches!(waited.unwrap(), Claim::Done));
+        assert!(matches!(claim(&file, Duration::ZERO).await.unwrap(), Claim::Done));
     }
 }

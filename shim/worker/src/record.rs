@@ -81,6 +81,12 @@ impl Story {
         }
     }
 
+    /// The first of some entries that was not refused.
+    pub(crate) fn not_refused(&self, preferred: &[Digest]) -> Option<Digest> {
+        let refused = |digest: &Digest| self.record.refused.iter().any(|refused| refused.digest == *digest);
+        preferred.iter().copied().find(|digest| !refused(digest))
+    }
+
     /// What runs, or what would have run.
     pub(crate) fn applied(&mut self, applied: Applied, chosen: Option<Digest>) {
         self.record.applied = Some(applied);

@@ -10,6 +10,8 @@ use crate::request::Reply;
 
 /// The longest Create request, in bytes: a ttrpc message (containerd/ttrpc, `messageLengthMax`).
 const MAX_REQUEST: u32 = 4 << 20;
+/// How long the request may take after the start of this process; for a later one, the relay starts another.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the relay may take to say that it forwards.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
 /// The byte with which the relay says so.
@@ -37,8 +39,13 @@ impl Relay {
     }
 
     /// Reads the request: nanoseconds to the deadline (u64, big endian; 0 is none), a length (u32) and that many bytes. The
-    /// relay may start a worker before there is one; None where it hangs up without any.
+    /// relay may start a worker before there is one; None where it hangs up without any, or takes too long: where containerd dies
+    /// before it sends one, its shims may stay, and this process must not.
     pub(crate) async fn request(&mut self) -> io::Result<Option<Asked>> {
+        tokio::time::timeout(ASKED_WITHIN, self.read_request()).await.unwrap_or(Ok(None))
+    }
+
+    async fn read_request(&mut self) -> io::Result<Option<Asked>> {
         self.asked = true;
         let left = match self.stdin.read_u64().await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -75,6 +82,13 @@ impl Relay {
         let mut byte = [0];
         let read = tokio::time::timeout(ACCEPT_WITHIN, self.stdin.read_exact(&mut byte)).await;
         matches!(read, Ok(Ok(_))) && byte[0] == ACCEPTED
+    }
+
+    /// Answers, and where that changes the mounts, waits until the relay has taken them: one whose worker is gone by then asks
+    /// for them again. True where it goes on as it was told.
+    pub(crate) async fn settle(&mut self, reply: &Reply) -> bool {
+        let answered = self.answer(reply).await;
+        answered && (!matches!(reply, Reply::Mounts(_)) || self.accepted().await)
     }
 
     /// Returns when the relay says that the request is void, or is gone.

@@ -116,12 +116,12 @@ fn identity(program: &Path) -> io::Result<[i128; 4]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use bestfit_selector::decide::decide;
     use bestfit_selector::decision::Inputs;
 
-    fn ask() -> Ask {
+    pub(crate) fn ask() -> Ask {
         Ask {
             reference: "localhost/a:1".to_owned(),
             facts: Default::default(),
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn answer(fresh: Option<u64>) -> Answer {
+    pub(crate) fn answer(fresh: Option<u64>) -> Answer {
         let index =
             br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_vec();
         let Ask { facts, policy, schemas, host, default, now, .. } = ask();

@@ -20,6 +20,7 @@ use crate::documents;
 use crate::image::{ImageConfig, ImageError, Manifest};
 use crate::mounts;
 use crate::plan::UserPart;
+use crate::rebase;
 use crate::request::CreateTaskRequest;
 
 /// The label on a snapshot that says which entry it was made from.
@@ -126,6 +127,9 @@ pub(crate) async fn identify(
         }
         Err(error) => return Err(error.into()),
     };
+    if manifest.is_encrypted() {
+        return rule(format!("the default entry {} has encrypted layers", default.digest));
+    }
     let default_config_digest = manifest.config.digest;
     let config_bytes = documents::read(containerd, state, &default_config_digest).await?;
     let default_config = ImageConfig::parse(default_config_digest, &config_bytes)?;
@@ -167,6 +171,15 @@ impl Subject {
         }
         self.mounts = request.rootfs;
         Ok(())
+    }
+
+    /// A container that ran is not given another entry, although nothing of what it wrote may be there.
+    pub(crate) fn never_ran(&self) -> Result<(), Leave> {
+        match mounts::may_have_run(&self.mounts, rebase::created_at(&self.container)) {
+            Ok(false) => Ok(()),
+            Ok(true) => rule("the snapshot has been mounted since the container was made: it may have run"),
+            Err(error) => rule(format!("the snapshot's directories: {error}")),
+        }
     }
 }
 

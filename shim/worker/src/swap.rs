@@ -43,6 +43,13 @@ pub(crate) struct Ready {
     process: Process,
 }
 
+impl Ready {
+    /// The entry.
+    pub(crate) fn digest(&self) -> Digest {
+        self.described.entry.digest
+    }
+}
+
 /// The first preferred entry that can be applied, if all of it lies on this node: nothing is written for that.
 pub(crate) async fn ready_here(
     create: &mut Create<'_>,
@@ -97,17 +104,20 @@ async fn bring(
 ) -> Result<Ready, End> {
     let bringing = Instant::now();
     let within = create.pull_within();
-    let turn = create.one_at_a_time("pulls", &subject.index_digest, within).await;
+    // One limit for the turn and for what comes after it.
+    let until = bringing + within;
+    let turn = tokio::select! {
+        turn = create.one_at_a_time("pulls", &subject.index_digest, within) => turn,
+        () = relay.gone() => return Err(given_up()),
+    };
     let _turn = turn.map_err(|why| End::Leave(Priority::Warning, format!("the content was not brought in: {why}")))?;
     let late = create.without_swap(&format!("the content did not come within {within:?}"));
     let mut bringer = Bringer { containerd: leased, writing: Some(Writing { decider, worker }) };
     let ready = {
         let mut find = std::pin::pin!(find(create, &mut bringer, subject, decision));
         let found = tokio::select! {
-            found = tokio::time::timeout(within.saturating_sub(bringing.elapsed()), &mut find) => found,
-            () = relay.gone() => {
-                return Err(End::Leave(Priority::Info, "the create was given up while the content was brought in".to_owned()));
-            }
+            found = tokio::time::timeout_at(until.into(), &mut find) => found,
+            () = relay.gone() => return Err(given_up()),
         };
         match found {
             Ok(ready) => ready?,
@@ -126,6 +136,10 @@ async fn bring(
     ready.ok_or_else(|| End::Leave(Priority::Warning, "every entry that fits better was refused".to_owned()))
 }
 
+fn given_up() -> End {
+    End::Leave(Priority::Info, "the create was given up while the content was brought in".to_owned())
+}
+
 /// The first preferred entry that passes the plan, with its layers unpacked.
 async fn find(
     create: &mut Create<'_>,
@@ -140,6 +154,10 @@ async fn find(
     for digest in &decision.preferred {
         let Some(entry) = subject.index.entry(digest) else { continue };
         let described = bringer.describe(entry, subject.index_digest, snapshotter).await.map_err(failed)?;
+        if described.manifest.is_encrypted() {
+            create.story.refuse(*digest, "its layers are encrypted".to_owned());
+            continue;
+        }
         let process =
             match plan(&subject.default_config.config, &described.config.config, &current, subject.user.as_ref()) {
                 Ok(process) => process,
@@ -215,10 +233,14 @@ async fn apply(
     lease: String,
 ) -> Result<(), End> {
     let applying = Instant::now();
-    let chosen = ready.described.entry.digest;
+    let chosen = ready.digest();
     let current = Process::of(&create.bundle.spec);
     let changes = current.as_ref() != Some(&ready.process);
     let journal = journal(create, subject, &ready, lease);
+    if changes && !has_process(&journal.record, current.as_ref()) {
+        let why = "bundle and record do not have the same process, and it is not known whose is meant";
+        return Err(End::Leave(Priority::Warning, why.to_owned()));
+    }
     let spec = changes.then(|| rewritten(&create.bundle.original, &ready.process)).transpose().map_err(End::Failed)?;
     let record = changes.then(|| rewritten(&journal.record, &ready.process)).transpose().map_err(End::Failed)?;
     let record = record.map(|value| Any { type_url: journal.record_type.clone(), value });
@@ -230,7 +252,7 @@ async fn apply(
         Ok(mounts) => {
             let reply = Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts));
             create.story.timing("apply", applying.elapsed());
-            if relay.answer(&reply).await && relay.accepted().await {
+            if relay.settle(&reply).await {
                 journal.close(state);
                 create.story.applied(Applied::Swapped, Some(chosen));
                 return Ok(());
@@ -247,8 +269,8 @@ async fn apply(
         Ok(Some(mounts)) => {
             // The default snapshot is back, in a new directory; whether it may run is for the policy.
             let denied = matches!(create.without_swap(&failure), Reply::Deny(_));
-            if !denied && relay.answer(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await {
-                relay.accepted().await;
+            if !denied {
+                relay.settle(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await;
             }
             // Not before: where the relay ends this worker instead of hearing it, recover has to tell the mounts.
             journal.close(state);
@@ -270,7 +292,7 @@ async fn still_as_identified(leased: &Containerd, subject: &Subject) -> Result<(
     )
     .map_err(failed)?;
     if container == subject.container && snapshot == subject.snapshot && inodes <= 1 {
-        return Ok(());
+        return Ok(subject.never_ran()?);
     }
     Err(End::Leave(Priority::Warning, "the container changed while an entry was chosen for it".to_owned()))
 }
@@ -298,6 +320,12 @@ fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, lease: String)
     }
 }
 
+/// Whether a runtime spec has exactly this process.
+fn has_process(spec: &[u8], process: Option<&Process>) -> bool {
+    let spec: Option<Value> = serde_json::from_slice(spec).ok();
+    process.is_some() && spec.as_ref().and_then(Process::of).as_ref() == process
+}
+
 /// A runtime spec with another process; everything else keeps its bytes' meaning and order.
 fn rewritten(spec: &[u8], process: &Process) -> Result<Vec<u8>, String> {
     let original: Value = serde_json::from_slice(spec).map_err(|error| format!("the runtime spec: {error}"))?;
@@ -305,4 +333,24 @@ fn rewritten(spec: &[u8], process: &Process) -> Result<Vec<u8>, String> {
     process.write_into(&mut value);
     bounds::hold(&original, &value)?;
     serde_json::to_vec(&value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundle_and_record_must_have_the_same_process() {
+        let process = Process { args: vec!["a".to_owned()], env: vec!["A=1".to_owned()], cwd: "/".to_owned() };
+        for (record, same) in [
+            (r#"{"process": {"args": ["a"], "env": ["A=1"], "cwd": "/"}, "root": {}}"#, true),
+            (r#"{"process": {"args": ["a"], "env": ["A=2"], "cwd": "/"}}"#, false),
+            (r#"{"process": {"args": ["a"], "env": ["A=1"]}}"#, false),
+            ("{}", false),
+            ("", false),
+        ] {
+            assert_eq!(has_process(record.as_bytes(), Some(&process)), same, "{record}");
+            assert!(!has_process(record.as_bytes(), None), "no process in the bundle");
+        }
+    }
 }

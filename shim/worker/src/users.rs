@@ -19,6 +19,9 @@ use crate::mounts::lower_directories;
 /// The longest passwd or group file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The longest options of a mount, in bytes: the smallest page, without the byte that ends them.
+const MAX_OPTIONS: usize = 4095;
+
 /// The two files of a root filesystem; a missing one is None.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Accounts {
@@ -166,13 +169,24 @@ impl std::fmt::Display for Ids {
     }
 }
 
+/// The option that names the layers. The kernel takes one page of options, and leaves out the rest without a word (mount(2)): the
+/// lowest layers, which as a rule hold the files that are compared.
+fn lower_option(lower: &[String]) -> io::Result<String> {
+    let option = format!("lowerdir={}", lower.join(":"));
+    match option.len() <= MAX_OPTIONS {
+        true => Ok(option),
+        false => Err(io::Error::other(format!("too many layers for one mount: {}", lower.len()))),
+    }
+}
+
 /// Mounts layers read-only where only this process sees them.
 fn mount_lower(lower: &[String], scratch: &Path) -> io::Result<PathBuf> {
+    let options = lower_option(lower)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
     crate::rebase::private_dir(scratch)?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("overlay"), scratch, Some("overlay"), flags, Some(format!("lowerdir={}", lower.join(":")).as_str()))?;
+    mount(Some("overlay"), scratch, Some("overlay"), flags, Some(options.as_str()))?;
     Ok(scratch.to_owned())
 }
 
@@ -246,6 +260,16 @@ mod tests {
             "the uid that the pod asked for has another group there"
         );
         assert_eq!(same(("1000", &left), ("app", &left), 0), Ok(()));
+    }
+
+    #[test]
+    fn more_layers_than_a_mount_takes_are_refused() {
+        let of = |count: usize| {
+            let layer = |at| format!("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/{at}/fs");
+            lower_option(&(0..count).map(layer).collect::<Vec<_>>())
+        };
+        assert!(of(50).unwrap().ends_with("/49/fs"));
+        assert_eq!(of(60).unwrap_err().to_string(), "too many layers for one mount: 60");
     }
 
     #[test]

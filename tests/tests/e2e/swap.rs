@@ -28,6 +28,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "another user: refused", run: |world| refused(world, "User", &json!("daemon")) },
     Scenario { name: "volumes: refused", run: |world| refused(world, "Volumes", &json!({"/data": {}})) },
     Scenario { name: "another stop signal: refused", run: |world| refused(world, "StopSignal", &json!("SIGINT")) },
+    Scenario { name: "encrypted layers: refused", run: encrypted },
     Scenario { name: "NVIDIA_VISIBLE_DEVICES: refused", run: refused_variable },
     Scenario { name: "NVIDIA_REQUIRE_CUDA of the image counts where GPUs are given", run: requires_driver },
     Scenario { name: "no entry fits: the default runs", run: none_fits },
@@ -163,6 +164,13 @@ fn refused(world: &mut World, field: &str, value: &Value) {
     let record = last_record(world, "default", Some(image.index.entry(0)));
     assert_eq!(record["refused"][0]["digest"], json!(image.index.entry(1)), "{record:#}");
     assert!(!record["refused"][0]["reason"].as_str().unwrap_or_default().is_empty(), "{record:#}");
+}
+
+fn encrypted(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better").encrypted()));
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    let record = last_record(world, "default", Some(image.index.entry(0)));
+    assert_eq!(record["refused"][0]["reason"], json!("its layers are encrypted"), "{record:#}");
 }
 
 fn refused_variable(world: &mut World) {

@@ -12,6 +12,7 @@ use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World};
 use serde_json::json;
 
+use crate::between::with_mount_points;
 use crate::prepared::{build, last_record, pair, prepare, push, push_as, run};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -26,6 +27,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "an image that was removed before the start: untouched", run: removed_image },
     Scenario { name: "a second start keeps the choice and what was written", run: second_start },
     Scenario { name: "a container that ran before is never re-based", run: never_rebased },
+    Scenario { name: "a container that ran before and wrote nothing is never re-based", run: never_rebased_unwritten },
     Scenario { name: "a broken configuration: untouched", run: broken_configuration },
 ];
 
@@ -157,6 +159,19 @@ fn never_rebased(world: &mut World) {
     assert_eq!(visit(world, &["write", "/tmp/kept", "hello"]).0, "plain");
     world.node.configure(&Settings::default());
     assert_eq!(visit(world, &["read", "/tmp/kept"]), ("plain".to_owned(), "hello".to_owned()));
+    world.node.ctr().call(&["containers", "rm", "one"]).ok();
+}
+
+fn never_rebased_unwritten(world: &mut World) {
+    let hold = |build: &str| with_mount_points(hold(build));
+    let image = prepare(world, Kind::Docker, &[(hold("plain"), None), (hold("better"), Some(fits()))]);
+    world.node.configure(&Settings { mode: "off", ..Settings::default() });
+    world.node.ctr().call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+    assert_eq!(visit(world, &["report"]).0, "plain");
+    world.node.configure(&Settings::default());
+    assert_eq!(visit(world, &["report"]).0, "plain");
+    let record = last_record(world, "default", None);
+    assert!(record.to_string().contains("the snapshot has been mounted since"), "{record:#}");
     world.node.ctr().call(&["containers", "rm", "one"]).ok();
 }
 

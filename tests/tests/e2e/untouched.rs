@@ -19,6 +19,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "mode off: untouched, nothing recorded", run: off },
     Scenario { name: "mode off for the namespace: untouched", run: off_for_namespace },
     Scenario { name: "mode observe: recorded, untouched", run: observe },
+    Scenario { name: "mode observe: the plan's refusals are recorded", run: observe_plans },
     Scenario { name: "the digest of a platform manifest: untouched", run: platform_manifest },
     Scenario { name: "a platform that the user named: untouched", run: named_platform },
     Scenario { name: "the native snapshotter: untouched", run: native },
@@ -57,6 +58,18 @@ fn observe(world: &mut World) {
     bestfit_tests::command::eventually("it is recorded", std::time::Duration::from_secs(10), recorded);
     let record = last_record(world, "observed", None);
     assert_eq!(record["decision"]["preferred"][0], json!(image.index.entry(1)), "{record:#}");
+}
+
+/// What select would have refused is not said to have run, where the entry's config lies on the node.
+fn observe_plans(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better").with("StopSignal", json!("SIGINT"))));
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    world.node.reconfigure(&Settings { mode: "observe", ..Settings::default() });
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    let recorded = || (world.node.records().len() == 2).then_some(());
+    bestfit_tests::command::eventually("it is recorded", std::time::Duration::from_secs(10), recorded);
+    let record = last_record(world, "observed", Some(image.index.entry(0)));
+    assert_eq!(record["refused"][0]["digest"], json!(image.index.entry(1)), "{record:#}");
 }
 
 fn platform_manifest(world: &mut World) {

@@ -4,7 +4,7 @@ use bestfit_tests::peers::Containerd;
 
 /// How it is called.
 pub(crate) const USAGE: &str =
-    "usage: bench [--n STARTS-PER-SIDE] [--line 1.6|1.7|2.1|system] [--only matching|facts|starts]";
+    "usage: bench [--n STARTS-PER-SIDE] [--line 1.6|1.7|2.1|system] [--only matching|facts|starts|memory]";
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) enum Only {
     Facts,
     /// Starts of containers, stages and programs.
     Starts,
+    /// What relays keep in memory.
+    Memory,
 }
 
 impl Arguments {
@@ -55,6 +57,7 @@ fn only(name: &str) -> Result<Only, String> {
         "matching" => Only::Matching,
         "facts" => Only::Facts,
         "starts" => Only::Starts,
+        "memory" => Only::Memory,
         _ => return Err(format!("{name:?} cannot be measured alone")),
     })
 }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match arguments.only {
         Some(Only::Matching) => report::matching(&matching::measure()),
         Some(Only::Facts) => report::facts(&facts::measure()),
-        Some(Only::Starts) | None => return in_a_workshop(&arguments),
+        Some(Only::Starts | Only::Memory) | None => return in_a_workshop(&arguments),
     }
     ExitCode::SUCCESS
 }
@@ -68,6 +68,10 @@ fn measure(arguments: &Arguments) -> ExitCode {
     };
     let machine = machine::describe(&node);
     let images = image::prepare(&node, &registry);
+    if arguments.only == Some(Only::Memory) {
+        report::memory(&memory::measure(&mut node, &images.plain));
+        return ExitCode::SUCCESS;
+    }
     let starts = start::measure(&mut node, &images, arguments.n);
     if arguments.only == Some(Only::Starts) {
         report::starts(&machine, &starts);

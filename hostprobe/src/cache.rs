@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! <dir>/<data>.index   since, until, digests of the evidence and of the facts, the questions; its own digest first
-//! <dir>/<digest>.json  the facts
+//! <dir>/<digest>.facts the facts
 //! ```
 //!
+//! - [`compact`]: the form of the facts
 //! - [`evidence`]: how it is told that nothing has changed
 //!
 //! Only the running machine has such a cache. What hooks say is kept elsewhere (`crate::hook`), and is not in it.
 
+mod compact;
 mod evidence;
 
 use std::borrow::Cow;
@@ -31,7 +33,7 @@ use crate::root::HostRoot;
 use evidence::Asked;
 
 /// The second line of an index.
-const FORM: &str = "bestfit facts 1";
+const FORM: &str = "bestfit facts 2";
 /// The longest file that is read, in bytes; facts of a large host have about 100 KB.
 const MAX_FILE: usize = 4 << 20;
 /// The most files that are kept: for each set of archspec data an index and its facts.
@@ -47,7 +49,7 @@ pub struct FactsCache<'a> {
 /// The facts that decide, on this machine.
 #[derive(Debug)]
 pub struct Held {
-    /// The digest of the facts as JSON.
+    /// The digest of the facts in the form that the cache keeps.
     pub digest: Digest,
     /// Whether they were in the cache.
     pub cached: bool,
@@ -92,7 +94,7 @@ impl Held {
         if !self.digest.matches(&bytes) {
             return Err(broken("the bytes do not have this digest".to_owned()));
         }
-        serde_json::from_slice(&bytes).map(Cow::Owned).map_err(|error| broken(error.to_string()))
+        compact::read(&bytes).map(Cow::Owned).ok_or_else(|| broken("not the form that facts have".to_owned()))
     }
 }
 
@@ -123,14 +125,13 @@ impl<'a> FactsCache<'a> {
         let targets = Schemas::targets_of(self.schemas)?;
         let (root, began) = (HostRoot::running().recording(), SystemTime::now());
         let facts = probe_settled(&root, &targets);
-        // Maps with text for keys: this does not fail.
-        let json = serde_json::to_vec(&facts).unwrap_or_default();
-        let digest = Digest::of(&json);
+        let bytes = compact::write(&facts);
+        let digest = Digest::of(&bytes);
         let snapshot = root.into_snapshot().unwrap_or_default();
         if let Some((asked, evidence)) = evidence::of(&snapshot, began) {
             let until = snapshot.until.and_then(|until| u64::try_from(until).ok()).unwrap_or(u64::MAX);
             let index = Index { since: seconds(began), until, evidence, facts: digest, asked };
-            if let Err(error) = self.keep(&index, &json) {
+            if let Err(error) = self.keep(&index, &bytes) {
                 notes.push(format!("{}: {error}", self.dir.display()));
             }
         }
@@ -167,7 +168,7 @@ impl<'a> FactsCache<'a> {
         Ok(stands.then_some(facts))
     }
 
-    fn keep(&self, index: &Index, json: &[u8]) -> io::Result<()> {
+    fn keep(&self, index: &Index, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.dir)?;
         let Index { since, until, evidence, facts, asked } = index;
         let mut text = format!("{FORM}\n{since}\n{until}\n{evidence}\n{facts}\n");
@@ -175,7 +176,7 @@ impl<'a> FactsCache<'a> {
             text.extend([question, "\t", path, "\n"]);
         }
         let text = format!("{}\n{text}", Digest::of(text.as_bytes()));
-        write(&self.facts_file(facts), json)?;
+        write(&self.facts_file(facts), bytes)?;
         write(&self.index_file(), text.as_bytes())?;
         prune(self.dir)
     }
@@ -187,7 +188,7 @@ impl<'a> FactsCache<'a> {
     }
 
     fn facts_file(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.json", digest.hex()))
+        self.dir.join(format!("{}.facts", digest.hex()))
     }
 }
 
@@ -255,7 +256,7 @@ mod tests {
         let held = settled(&cache);
         assert!(held.notes.is_empty());
         let facts = held.facts().unwrap();
-        assert_eq!(held.digest, Digest::of(&serde_json::to_vec(&*facts).unwrap()));
+        assert_eq!(held.digest, Digest::of(&compact::write(&facts)));
         assert_eq!(fs::metadata(facts_of(&cache, &held)).unwrap().mode() & 0o777, 0o600);
     }
 
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn the_directory_stays_small() {
         let dir = tempfile::tempdir().unwrap();
-        (0..40).for_each(|number| write(&dir.path().join(format!("{number}.json")), b"").unwrap());
+        (0..40).for_each(|number| write(&dir.path().join(format!("{number}.facts")), b"").unwrap());
         prune(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MAX_FILES);
     }

@@ -15,12 +15,15 @@ use crate::cpu::cpuid::{Cpuid, Registers};
 use crate::platform;
 use crate::seen::Seen;
 use crate::snapshot::{Answer, Machine, Snapshot, leaf_name};
+use live::Near;
 
 /// Where what is asked about a host comes from: the running machine, a directory that holds another machine's files, or a
 /// snapshot.
 #[derive(Debug)]
 pub struct HostRoot {
     place: Place,
+    /// The directory that is held open, of the running machine.
+    near: Option<Near>,
     /// What was asked so far, where that is recorded. The same question has the same answer then.
     record: Option<Mutex<Snapshot>>,
 }
@@ -72,7 +75,7 @@ pub(crate) enum ReadError {
 impl HostRoot {
     /// The running machine: its files, its CPUID instruction, its auxiliary vector.
     pub fn running() -> Self {
-        Self { place: Place::Running, record: None }
+        Self { place: Place::Running, near: None, record: None }
     }
 
     /// The host whose `/proc`, `/sys` and `/etc` lie below `dir`. Links are resolved inside `dir`, as after a chroot, and
@@ -80,13 +83,13 @@ impl HostRoot {
     pub fn at(dir: impl AsRef<Path>) -> Result<Self, RootError> {
         let dir = dir.as_ref();
         open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .map(|fd| Self { place: Place::Beneath(fd), record: None })
+            .map(|fd| Self { place: Place::Beneath(fd), near: None, record: None })
             .map_err(|errno| RootError { path: dir.display().to_string(), source: errno.into() })
     }
 
     /// The host that a snapshot was made of; nothing of the running machine is looked at.
     pub fn recorded(snapshot: Snapshot) -> Self {
-        Self { place: Place::Recorded(snapshot), record: None }
+        Self { place: Place::Recorded(snapshot), near: None, record: None }
     }
 
     /// The same root, recording what is asked of it from now on.
@@ -99,7 +102,17 @@ impl HostRoot {
             Place::Beneath(_) => None,
             Place::Recorded(snapshot) => snapshot.machine.clone(),
         };
-        Self { place: self.place, record: Some(Mutex::new(Snapshot::new(machine))) }
+        Self { place: self.place, near: self.near, record: Some(Mutex::new(Snapshot::new(machine))) }
+    }
+
+    /// Says that `path` is asked about next, and what follows shares `dir` with it. Such a directory of the running machine is
+    /// held open, so that what is asked about things in it needs no way from the top: most of what a question costs in `/sys`.
+    pub(crate) fn stand_in(&mut self, path: &str, dir: Option<&str>) {
+        let held = self.near.as_ref().filter(|near| near.name(path).is_some()).map_or(0, Near::depth);
+        match dir.filter(|dir| dir.len() > held) {
+            Some(dir) if self.is_running() => self.near = Near::to(dir),
+            _ => {}
+        }
     }
 
     /// What was recorded, if anything was to be.

@@ -108,8 +108,10 @@ pub(super) fn of(snapshot: &Snapshot, began: SystemTime) -> Option<(Vec<Asked>, 
 
 /// The digest of what the same questions find now; None where that cannot be told.
 pub(super) fn now<'a>(asked: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Digest> {
-    let (mut seen, root) = (machine()?, HostRoot::running());
-    for (question, path) in asked {
+    let (mut seen, mut root) = (machine()?, HostRoot::running());
+    let mut asked = asked.peekable();
+    while let Some((question, path)) = asked.next() {
+        root.stand_in(path, asked.peek().and_then(|(_, next)| shared(path, next)));
         match question {
             "" => status(path, None, &mut seen)?,
             question => put(&again(&root, path, question)?, &mut seen),
@@ -118,12 +120,21 @@ pub(super) fn now<'a>(asked: impl Iterator<Item = (&'a str, &'a str)>) -> Option
     Some(Digest::of(&seen))
 }
 
+/// The deepest directory that both paths are in, where walking to it costs more than to hold it open.
+fn shared<'a>(path: &'a str, next: &str) -> Option<&'a str> {
+    let alike = path.bytes().zip(next.bytes()).take_while(|(one, other)| one == other).count();
+    let dir = &path[..path.as_bytes()[..alike].iter().rposition(|byte| *byte == b'/')?];
+    let deep = dir.bytes().filter(|byte| *byte == b'/').count() >= 3;
+    (deep && KERNEL.iter().any(|place| dir.starts_with(place))).then_some(dir)
+}
+
 /// What stands for all that is [`FIXED`], and for the code that made the facts.
 fn machine() -> Option<Vec<u8>> {
-    let mut seen = fs::read(BOOT).ok()?;
-    seen.extend(fs::read(PROCESSORS).unwrap_or_default());
+    let root = HostRoot::running();
+    let mut seen = root.bytes(BOOT).ok()?;
+    seen.extend(root.bytes(PROCESSORS).unwrap_or_default());
     status("/proc/self/exe", None, &mut seen)?;
-    HostRoot::running().with_cpuid(|cpuid| leaves(cpuid, &mut seen));
+    root.with_cpuid(|cpuid| leaves(cpuid, &mut seen));
     Some(seen)
 }
 

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{AUTOFS_SUPER_MAGIC, fstatfs};
 
 use super::{HostRoot, Place, ReadError};
@@ -21,9 +21,39 @@ const ENTRY_LIMIT: usize = 4096;
 /// `openat2` may be asked to try again when something is renamed beneath it.
 const TRIES: usize = 8;
 
+/// A directory that is held open, or is known not to be there.
+#[derive(Debug)]
+pub(super) struct Near {
+    dir: String,
+    place: Option<OwnedFd>,
+}
+
+impl Near {
+    /// None where it can neither be opened nor be missing.
+    pub(super) fn to(dir: &str) -> Option<Self> {
+        let place = match open(dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(place) => Some(place),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
+            Err(_) => return None,
+        };
+        Some(Self { dir: dir.to_owned(), place })
+    }
+
+    /// The length of its path.
+    pub(super) fn depth(&self) -> usize {
+        self.dir.len()
+    }
+
+    /// The name that `path` has in this directory.
+    pub(super) fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(&self.dir)?.strip_prefix('/')
+    }
+}
+
 impl HostRoot {
     pub(super) fn live_bytes(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        let mut bytes = Vec::with_capacity(4096);
+        // Most files of the kernel are shorter.
+        let mut bytes = Vec::with_capacity(1000);
         let file = self.file(path)?;
         file.take(FILE_LIMIT as u64 + 1)
             .read_to_end(&mut bytes)
@@ -95,8 +125,13 @@ impl HostRoot {
     }
 
     pub(super) fn live_exists(&self, path: &str) -> Result<bool, ReadError> {
-        match self.open(path, OFlag::O_PATH).map_err(|errno| missing_or_failed(path, errno)) {
-            Ok(_) => Ok(true),
+        // Of the running machine one call is enough; like an open that only names, it mounts nothing (stat(2)).
+        let found = match &self.place {
+            Place::Running => self.in_place(path, |place, path| fstatat(place, path, AtFlags::empty()).map(drop)),
+            Place::Beneath(_) | Place::Recorded(_) => self.open(path, OFlag::O_PATH).map(drop),
+        };
+        match found.map_err(|errno| missing_or_failed(path, errno)) {
+            Ok(()) => Ok(true),
             Err(ReadError::Missing(_)) => Ok(false),
             Err(error) => Err(error),
         }
@@ -127,11 +162,19 @@ impl HostRoot {
         Ok(File::from(fd))
     }
 
+    /// Calls with a directory and what leads from there to `path`.
+    fn in_place<T>(&self, path: &str, call: impl FnOnce(BorrowedFd<'_>, &str) -> Result<T, Errno>) -> Result<T, Errno> {
+        let Some((near, name)) = self.near.as_ref().and_then(|near| Some((near, near.name(path)?))) else {
+            return call(AT_FDCWD, path);
+        };
+        near.place.as_ref().map_or(Err(Errno::ENOENT), |place| call(place.as_fd(), name))
+    }
+
     fn open(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlag::O_CLOEXEC;
         match &self.place {
             Place::Recorded(_) => Err(Errno::ENOTSUP),
-            Place::Running => open(path, flags, Mode::empty()),
+            Place::Running => self.in_place(path, |place, path| openat(place, path, flags, Mode::empty())),
             Place::Beneath(dir) => {
                 let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
                 let how = OpenHow::new().flags(flags).resolve(resolve);

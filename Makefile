@@ -39,7 +39,7 @@ demo: ## one index, two runs: the stock runtime and bestfit, side by side; insta
 	@$(CARGO) run -p bestfit-tests --bin demo
 
 peers: ## our facts, rules and targets against NFD's and archspec's own code, case by case
-	$(CARGO) run -q --release -p bestfit-tests --bin peers -- $(PEERS)
+	$(CARGO) run -q -p bestfit-tests --bin peers -- $(PEERS)
 
 fuzz: ## every parser of foreign bytes, a minute each; SECONDS=n, FUZZ="TARGET..." for others
 	@fuzz/run.sh $(or $(SECONDS),60) $(FUZZ)

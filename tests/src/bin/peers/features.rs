@@ -17,7 +17,7 @@ const DOCUMENTED: [(&str, &str); 1] = [("flags/kernel.enabledmodule/", "built-in
 const OF_THIS_MACHINE: [&str; 10] = [
     "flags/cpu.cpuid",
     "attributes/cpu.cpuid",
-    "attributes/cpu.model/",
+    "attributes/cpu.model",
     "attributes/cpu.rdt/",
     "attributes/cpu.security/se.enabled",
     "attributes/cpu.coprocessor/nx_gzip",
@@ -43,6 +43,7 @@ pub(crate) fn compare() -> Result<(), String> {
         .map_err(|error| error.to_string())?
         .flatten()
         .map(|host| host.path().join("root"))
+        .filter(|root| root.is_dir())
         .collect();
     roots.sort();
     for root in roots {

@@ -5,9 +5,10 @@ mod cases;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestCaseError, TestRng, TestRunner};
 
 use crate::decide::decide;
 use crate::decision::{Decision, Evidence, Outcome, Reason, Verdict};
@@ -25,12 +26,22 @@ const CASES: u32 = 500;
 /// Ok(true) where the property said something about the case.
 type Told = Result<bool, TestCaseError>;
 
+/// Where no seed is asked for (`PROPTEST_RNG_SEED`), one that differs from run to run.
+fn seed(wanted: RngSeed) -> u64 {
+    match wanted {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => RandomState::new().build_hasher().finish(),
+    }
+}
+
 /// Holds a property against many cases; at least `least` of them must be about something. Where chance made too few, more are
 /// asked for, up to four times as many.
 fn holds<S: Strategy>(questions: S, least: usize, property: impl Fn(S::Value) -> Told) {
     let (told, asked) = (Cell::new(0), Cell::new(0));
-    let cases = Config::default().cases.max(CASES);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let asks = Config::default();
+    let (cases, seed) = (asks.cases.max(CASES), seed(asks.rng_seed));
+    let rng_seed = RngSeed::Fixed(seed);
+    let mut runner = TestRunner::new(Config { cases, rng_seed, failure_persistence: None, ..asks });
     while asked.get() < 4 * cases && (asked.get() == 0 || told.get() < least) {
         let outcome = runner.run(&questions, |case| {
             told.set(told.get() + usize::from(property(case)?));
@@ -38,12 +49,12 @@ fn holds<S: Strategy>(questions: S, least: usize, property: impl Fn(S::Value) ->
         });
         asked.set(asked.get() + cases);
         if let Err(error) = outcome {
-            panic!("{error}");
+            panic!("{error}\nonce more: PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases}");
         }
     }
     let (told, asked) = (told.get(), asked.get());
-    println!("{told} of {asked} cases");
-    assert!(told >= least, "only {told} of {asked} cases were about anything, {least} are expected");
+    println!("{told} of {asked} cases, seed {seed}");
+    assert!(told >= least, "only {told} of {asked} cases were about anything, {least} are expected; seed {seed}");
 }
 
 fn decided(case: &Case) -> Decision {

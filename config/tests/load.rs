@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bestfit_config::{Config, Location, Mode, PullDeadline, load};
+use bestfit_selector::nfd::Mode::{Lenient, Strict};
 use bestfit_selector::policy::{Otherwise, Undeclared};
 
 /// A directory with these files in it.
@@ -151,15 +152,38 @@ fn a_profile_tightens() {
 
 #[test]
 fn a_profile_that_loosens_is_an_error() {
-    let dir = directory(&[
-        ("config.toml", "[selection]\non_error = \"deny\"\n"),
-        ("profiles/lax.toml", "[selection]\non_error = \"run-default\"\n"),
-    ]);
-    assert_eq!(
-        report(dir.path(), Some("lax")),
-        "profiles/lax.toml:2:1: selection.on_error: a profile may only tighten what the other files say\n  \
-         hint: remove the key here, or loosen it in the main file\n"
-    );
+    for (key, tight, loose) in [
+        ("on_error", "deny", "run-default"),
+        ("on_no_fit", "deny", "run-default"),
+        ("undeclared", "never", "fallback"),
+        ("nfd", "strict", "lenient"),
+    ] {
+        let section = |value: &str| format!("[selection]\n{key} = \"{value}\"\n");
+        let loads = |base: &str, profile: &str| {
+            let dir = directory(&[("config.toml", &section(base)), ("profiles/p.toml", &section(profile))]);
+            load(&location(dir.path(), Some("p"))).is_ok()
+        };
+        assert!(loads(loose, tight) && loads(tight, tight) && loads(loose, loose), "{key}");
+        let dir = directory(&[("config.toml", &section(tight)), ("profiles/lax.toml", &section(loose))]);
+        assert_eq!(
+            report(dir.path(), Some("lax")),
+            format!(
+                "profiles/lax.toml:2:1: selection.{key}: a profile may only tighten what the other files say\n  \
+                 hint: remove the key here, or loosen it in the main file\n"
+            )
+        );
+    }
+}
+
+/// What the main file leaves at its default may be tightened, and a profile that says nothing keeps what is tight.
+#[test]
+fn a_profile_keeps_nfds_rules_strict() {
+    let mode = |base: &str, profile: &str| {
+        let dir = directory(&[("config.toml", base), ("profiles/p.toml", profile)]);
+        load(&location(dir.path(), Some("p"))).unwrap().config.selection.policy.nfd
+    };
+    let strict = "[selection]\nnfd = \"strict\"\n";
+    assert_eq!((mode("", ""), mode("", strict), mode(strict, "")), (Lenient, Strict, Strict));
 }
 
 #[test]

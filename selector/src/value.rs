@@ -2,6 +2,7 @@
 //! never raises an error; a requirement that cannot be read is Unknown, never true.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ pub use wanted::{Scalar, Wanted};
 /// How specific a satisfied value is; compared only within one schema weight. Versions use all four numbers.
 pub type Depth = [u64; 4];
 
-/// How a host's version ends that is not known but to be at least what stands before: `13.4 or newer`.
+/// How a host's version ends that is not known but to be at least what stands before: `13.4 or newer`. In a set it leaves open
+/// what is above it.
 pub const OR_NEWER: &str = " or newer";
 
 static FALSE: Value = Value::Bool(false);
@@ -178,7 +180,7 @@ impl Requirement {
                 self.of_several(host, |text| Some(shallow(is_wanted(text))))
             }
             Accepts::Subset(wanted) => match host {
-                Value::Set(values) => Some(wanted.is_subset(values).then_some([wanted.len() as u64, 0, 0, 0])),
+                Value::Set(values) => has_all(values, wanted).map(|all| all.then_some([wanted.len() as u64, 0, 0, 0])),
                 _ => None,
             },
             Accepts::Values(graph, wanted) => self.of_several(host, |host| {
@@ -255,6 +257,23 @@ impl Accepts {
             _ => Ok(Self::Text(texts().collect())),
         }
     }
+}
+
+/// Whether a host's set has all that is wanted; None where it may have what is above its last version.
+fn has_all(values: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Option<bool> {
+    let open = |value: &String| value.strip_suffix(OR_NEWER)?.parse::<Version>().ok();
+    let mut all = Some(true);
+    for missing in wanted.difference(values) {
+        let (Some(least), Ok(version)) = (values.iter().find_map(open), missing.parse::<Version>()) else {
+            return Some(false);
+        };
+        match version.cmp(&least) {
+            Ordering::Less => return Some(false),
+            Ordering::Equal => {}
+            Ordering::Greater => all = None,
+        }
+    }
+    all
 }
 
 /// The depth of the deepest range that accepts a host's version. One that is only known to be at least this is not accepted
@@ -435,6 +454,22 @@ mod tests {
             (r#"["[12,13)",">=13.0"]"#, True),
         ] {
             assert_eq!(ask(r#"{"type":"version"}"#, wanted, "13.4 or newer"), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_set_that_is_open_above_refuses_nothing_there() {
+        let host: BTreeSet<String> = ["11", "13 or newer"].map(str::to_owned).into();
+        for (wanted, expected) in [
+            (r#"["11"]"#, True),
+            (r#"["11","13"]"#, True),
+            (r#"["14"]"#, Unknown),
+            (r#"["11","14"]"#, Unknown),
+            (r#"["12"]"#, False),
+            (r#"["12","14"]"#, False),
+            (r#"["new"]"#, False),
+        ] {
+            assert_eq!(ask(r#"{"type":"set"}"#, wanted, host.clone()), expected, "{wanted}");
         }
     }
 

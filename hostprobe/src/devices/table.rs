@@ -47,7 +47,12 @@ pub(super) fn cuda(branch: u64) -> Option<Cuda> {
     listed.filter(|listed| listed.branch <= branch).max_by_key(|listed| listed.branch)
 }
 
-/// Major versions of CUDA of which every minor one runs, each with the first driver of which that holds.
+/// Whether a driver's branch came after all that are listed.
+pub(super) fn is_newer_than_all(branch: u64) -> bool {
+    cuda(u64::MAX).is_none_or(|newest| newest.branch < branch)
+}
+
+/// Major versions of CUDA of which every minor one runs, each with the first driver of which that holds; the newest last.
 pub(super) fn compatible_majors() -> impl Iterator<Item = (&'static str, &'static str)> {
     rows(DRIVERS).filter_map(|row| match row[..] {
         ["compat", driver, major] => Some((driver, major)),

@@ -90,8 +90,14 @@ fn set_cuda(version: &str, source: &str, facts: &mut Facts) {
     facts.set(HOST, CUDA, cuda);
     let own: Option<Version> = version.parse().ok();
     let runs = |driver: &str| own >= driver.parse().ok();
-    let majors: BTreeSet<String> =
+    let mut majors: Vec<String> =
         table::compatible_majors().filter(|(driver, _)| runs(driver)).map(|(_, major)| major.to_owned()).collect();
+    if table::is_newer_than_all(branch)
+        && let Some(newest) = majors.last_mut()
+    {
+        newest.push_str(OR_NEWER);
+    }
+    let majors: BTreeSet<String> = majors.into_iter().collect();
     facts.set(HOST, COMPATIBLE, Fact::known(majors, format!("{source}, by nvidia-drivers.tsv")));
 }
 
@@ -143,8 +149,10 @@ mod tests {
             assert_eq!((&*found, &*compatible), (highest, majors), "{version}");
             assert_eq!(source, "/sys/module/nvidia/version, by nvidia-drivers.tsv");
         }
-        let (newer, _, source) = cuda("999.1");
-        assert_eq!(newer, "13.4 or newer");
+        let (newer, majors, source) = cuda("999.1");
+        assert_eq!((&*newer, &*majors), ("13.4 or newer", "11 12 13 or newer"));
+        // A branch that the table passed over is known by those around it.
+        assert_eq!(cuda("600.21").1, "11 12 13");
         assert!(source.contains("has no branch 999, so at least that of 615"), "{source}");
         assert!(cuda("304.137").0.contains("no branch as old as 304"));
     }

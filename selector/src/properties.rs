@@ -39,10 +39,11 @@ fn seed(wanted: RngSeed) -> u64 {
 fn holds<S: Strategy>(questions: S, least: usize, property: impl Fn(S::Value) -> Told) {
     let (told, asked) = (Cell::new(0), Cell::new(0));
     let asks = Config::default();
-    let (cases, seed) = (asks.cases.max(CASES), seed(asks.rng_seed));
-    let rng_seed = RngSeed::Fixed(seed);
-    let mut runner = TestRunner::new(Config { cases, rng_seed, failure_persistence: None, ..asks });
+    let (cases, mut seed) = (asks.cases.max(CASES), seed(asks.rng_seed));
     while asked.get() < 4 * cases && (asked.get() == 0 || told.get() < least) {
+        // A runner that ran as many cases as it was to runs no more.
+        let rng_seed = RngSeed::Fixed(seed);
+        let mut runner = TestRunner::new(Config { cases, rng_seed, failure_persistence: None, ..asks.clone() });
         let outcome = runner.run(&questions, |case| {
             told.set(told.get() + usize::from(property(case)?));
             Ok(())
@@ -51,10 +52,11 @@ fn holds<S: Strategy>(questions: S, least: usize, property: impl Fn(S::Value) ->
         if let Err(error) = outcome {
             panic!("{error}\nonce more: PROPTEST_RNG_SEED={seed} PROPTEST_CASES={cases}");
         }
+        seed = seed.wrapping_add(1);
     }
     let (told, asked) = (told.get(), asked.get());
-    println!("{told} of {asked} cases, seed {seed}");
-    assert!(told >= least, "only {told} of {asked} cases were about anything, {least} are expected; seed {seed}");
+    println!("{told} of {asked} cases");
+    assert!(told >= least, "only {told} of {asked} cases were about anything, {least} are expected");
 }
 
 fn decided(case: &Case) -> Decision {
@@ -171,6 +173,9 @@ fn learning_a_fact_never_makes_a_verdict_uncertain() {
             Some(fact) if !case.group_is_known(*fact) => return Ok(false),
             Some(fact) => {
                 after.host[*fact] = learned;
+                if after.contradicts_itself(*fact) {
+                    return Ok(false);
+                }
                 case.host[*fact] == State::Unknown && !Case::derived(*fact)
             }
             None => {

@@ -233,6 +233,18 @@ impl Case {
         at >= DERIVED
     }
 
+    /// Whether a fact is of the group that the site's schema derives in, and the host says something else than is derived. To
+    /// be told `slow` where `fast` says that it is not is no learning.
+    pub(super) fn contradicts_itself(&self, at: usize) -> bool {
+        let told = |at: usize| !matches!(self.host[at], State::Unknown | State::NotTold);
+        let other = |at: usize, derived: usize| told(at) && self.host[at] != State::Known(derived);
+        let [queue, fast, quiet, slow] = [11, 13, 14, 15];
+        let gpu = self.host[queue] == State::Known(0);
+        let runs_fast = self.host[fast] == State::Known(0) || gpu && !told(fast);
+        let contradicts = gpu && other(fast, 0) || runs_fast && (other(quiet, 0) || other(slow, 1));
+        self.lab && FACTS[at].0 == "org.lab" && contradicts
+    }
+
     /// Whether some schema, or another fact of the host, makes the group of a fact known.
     pub(super) fn group_is_known(&self, at: usize) -> bool {
         let group = FACTS[at].0;

@@ -243,6 +243,16 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "registries",
+        name: "redirects",
+        expects: "a list of hosts, such as [\"s3.lan:9000\"]",
+        doc: "Hosts that registries may redirect to although they lie in private, loopback or link-local networks, such as the \
+              store of a registry of your own. Without being named here, only the registry's own host and address may. Ports \
+              other than 443 have to be in `ports` as well.",
+        read: |config, value| put(&mut config.registries.redirects, hosts(value)),
+        show: |config| show_list(&config.registries.redirects),
+    },
+    Key {
+        section: "registries",
         name: "docker_config",
         expects: "an absolute path, or \"none\"",
         doc: "docker's file of credentials. It may be missing.",

@@ -87,6 +87,8 @@ pub struct Registries {
     pub plain_http: Vec<String>,
     /// TCP ports of token servers, and of where registries redirect to, besides the usual ones.
     pub ports: Vec<u16>,
+    /// Hosts (`name` or `name:port`) that redirects may lead to although they lie in networks that are not public.
+    pub redirects: Vec<String>,
     /// docker's file of credentials; it may be missing.
     pub docker_config: Option<PathBuf>,
 }
@@ -146,6 +148,7 @@ impl Default for Config {
                 hosts_dir: "/etc/containerd/certs.d".into(),
                 plain_http: Vec::new(),
                 ports: Vec::new(),
+                redirects: Vec::new(),
                 docker_config: Some("/root/.docker/config.json".into()),
             },
             cache: Cache { dir: "/var/cache/bestfit".into(), max_bytes: 256 << 20 },

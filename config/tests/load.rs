@@ -80,6 +80,7 @@ dir = "/srv/schemas"
 hosts_dir = "/certs"
 plain_http = ["Registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]
 ports = [5001, 0x2328]
+redirects = ["S3.lan:9000"]
 docker_config = "none"
 [cache]
 dir = "/srv/cache"
@@ -110,6 +111,7 @@ gid = 0x385
     assert_eq!(config.registries.hosts_dir, Path::new("/certs"));
     assert_eq!(config.registries.plain_http, ["registry.lan:5000", "[fd00::1]:80", "10.0.0.1"]);
     assert_eq!(config.registries.ports, [5001, 9000]);
+    assert_eq!(config.registries.redirects, ["s3.lan:9000"]);
     assert_eq!(config.registries.docker_config, None);
     assert_eq!((config.cache.dir.as_path(), config.cache.max_bytes), (Path::new("/srv/cache"), 1 << 30));
     assert_eq!((config.log.max_bytes, config.log.journal), (65536, false));

@@ -92,7 +92,7 @@ impl Auth {
         if let Some(bearer) = find("bearer") {
             return match login {
                 Some(Login::Bearer(token)) => Ok(Some(bearer_header(&token))),
-                login => fetch_token(http, ask, reply.zone, bearer, login).await.map(Some),
+                login => fetch_token(http, ask, reply.zone(), bearer, login).await.map(Some),
             };
         }
         Ok(match (find("basic"), login) {

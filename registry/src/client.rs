@@ -41,6 +41,8 @@ pub struct Options {
     pub stall_timeout: Duration,
     /// The only TCP ports to which redirects and token servers may lead; none where any may.
     pub ports: Option<BTreeSet<u16>>,
+    /// Hosts (`name` or `name:port`) that redirects may lead to although they lie in networks that are not public.
+    pub redirects: Vec<String>,
     /// Whether `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the environment hold.
     pub proxies: bool,
 }
@@ -60,6 +62,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(2),
             stall_timeout: Duration::from_secs(10),
             ports: None,
+            redirects: Vec::new(),
             proxies: true,
         }
     }

@@ -27,6 +27,9 @@ use crate::names::{Guarded, Names};
 use crate::zone::{Reach, Zone};
 
 const REDIRECTS_LIMIT: usize = 3;
+/// What is said of an address that is neither public nor the registry's.
+pub(crate) const INWARD: &str =
+    "it leads into a network that is not public, to another host than the registry or those in registries.redirects";
 const PEM_LIMIT: u64 = 1 << 20;
 const AGENT: &str = concat!("bestfit/", env!("CARGO_PKG_VERSION"));
 
@@ -39,6 +42,8 @@ pub(crate) struct Http {
     connect: Duration,
     stall: Duration,
     ports: Option<BTreeSet<u16>>,
+    /// Hosts that redirects may lead to wherever they lie.
+    redirects: Vec<String>,
     /// Whether `HTTPS_PROXY` and its like hold for hosts other than this one.
     proxies: bool,
     names: Arc<Names>,
@@ -59,8 +64,8 @@ pub(crate) struct Reply {
     host: String,
     stall: Duration,
     hosts: Arc<Hosts>,
-    /// The network that the server lies in.
-    pub(crate) zone: Zone,
+    /// The server's own address, where it is known.
+    address: Option<IpAddr>,
     /// Whether the asked host itself answers, not one that it redirected to.
     pub(crate) own: bool,
 }
@@ -76,9 +81,10 @@ pub(crate) struct Content {
 impl Http {
     pub(crate) fn new(hosts: Hosts, options: &Options) -> Self {
         let Options { connect_timeout: connect, stall_timeout: stall, proxies, .. } = *options;
-        let (clients, requests, ports) = (Mutex::default(), AtomicU64::new(0), options.ports.clone());
+        let (clients, requests) = (Mutex::default(), AtomicU64::new(0));
+        let (ports, redirects) = (options.ports.clone(), options.redirects.clone());
         let names = Arc::new(Names::new(proxies));
-        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, proxies, names }
+        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, redirects, proxies, names }
     }
 
     /// Whether an address that a server named has one of the ports that are left.
@@ -94,7 +100,8 @@ impl Http {
     }
 
     /// GET from an endpoint, following redirects: at most three, never with credentials to another origin or back from one, never
-    /// from https to http, never into networks in which the endpoint itself does not lie.
+    /// from https to http, and into networks that are not public only to the endpoint's own host or address, or to a host that
+    /// the site names.
     pub(crate) async fn get(
         &self,
         endpoint: &Endpoint,
@@ -104,7 +111,8 @@ impl Http {
         what: &str,
     ) -> Result<Reply, Error> {
         let first = url.clone();
-        let (mut url, mut zone, mut own) = (url, Zone::Public, true);
+        let (mut url, mut reach, mut own) = (url, Reach::Named, true);
+        let mut address = None;
         for _ in 0..=REDIRECTS_LIMIT {
             own = own && same_origin(&url, &first);
             let mut content = Content::default();
@@ -116,22 +124,34 @@ impl Http {
             }
             content.headers.insert(ACCEPT, HeaderValue::from_static(accept));
             let tls = if own { endpoint.tls.clone() } else { endpoint.tls.for_others() };
-            let reach = if own { Reach::Named } else { Reach::Beside(zone) };
             let mut reply = self.send(endpoint, url.clone(), content, &tls, reach).await?;
             reply.own = own;
             if !matches!(reply.status(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
             }
             if own {
-                zone = reply.zone;
+                address = reply.address;
             }
-            url = reply.redirect(&url, &first, zone, what)?;
+            let target = reply.target(&url, what)?;
+            reach = self.reach(&first, &target, address);
+            if let Err(why) = redirect_rule(&first, &target, reach) {
+                return Err(Error::Redirect { what: what.to_owned(), to: shown(&target), why });
+            }
+            url = target;
             if let Err(why) = self.port_rule(&url) {
                 return Err(Error::Redirect { what: what.to_owned(), to: shown(&url), why });
             }
             reply.finished();
         }
         Err(Error::Redirect { what: what.to_owned(), to: shown(&url), why: "more than 3 redirects" })
+    }
+
+    /// Where a redirect may lead: anywhere if the site has named the host, or if it is the endpoint's; else its address decides.
+    fn reach(&self, first: &Url, target: &Url, own: Option<IpAddr>) -> Reach {
+        let host = target.host_str().unwrap_or_default();
+        let with_port = format!("{host}:{}", target.port_or_known_default().unwrap_or_default());
+        let named = self.redirects.iter().any(|named| *named == host || *named == with_port);
+        if named || first.host_str() == target.host_str() { Reach::Named } else { Reach::At(own) }
     }
 
     /// One request on behalf of an endpoint, which is held responsible for failures.
@@ -173,8 +193,8 @@ impl Http {
         };
         watch.ended();
         self.mind_retry_after(&host, &response);
-        let zone = self.names.zone(&asked, response.remote_addr().map(|address| address.ip()));
-        Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), zone, own: true })
+        let address = self.names.address(&asked, response.remote_addr().map(|address| address.ip()));
+        Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), address, own: true })
     }
 
     fn mind_retry_after(&self, host: &str, response: &reqwest::Response) {
@@ -306,19 +326,21 @@ impl Reply {
         self.hosts.answered(&self.host);
     }
 
-    fn redirect(&self, from: &Url, first: &Url, zone: Zone, what: &str) -> Result<Url, Error> {
-        let refuse = |to: String, why| Error::Redirect { what: what.to_owned(), to, why };
-        let location = self.header(LOCATION.as_str()).ok_or_else(|| refuse("nowhere".into(), "it has no Location"))?;
-        let target = from.join(location).map_err(|_| refuse("nowhere".into(), "its Location is no address"))?;
-        match redirect_rule(first, &target, zone) {
-            Ok(()) => Ok(target),
-            Err(why) => Err(refuse(shown(&target), why)),
-        }
+    /// The network that the server lies in; a public one, from which nothing follows, where that is not known.
+    pub(crate) fn zone(&self) -> Zone {
+        self.address.map_or(Zone::Public, Zone::of)
+    }
+
+    /// Where it redirects to.
+    fn target(&self, from: &Url, what: &str) -> Result<Url, Error> {
+        let nowhere = |why| Error::Redirect { what: what.to_owned(), to: "nowhere".to_owned(), why };
+        let location = self.header(LOCATION.as_str()).ok_or_else(|| nowhere("it has no Location"))?;
+        from.join(location).map_err(|_| nowhere("its Location is no address"))
     }
 }
 
 /// Addresses are checked once more when names are resolved ([`Guarded`]).
-fn redirect_rule(first: &Url, target: &Url, zone: Zone) -> Result<(), &'static str> {
+fn redirect_rule(first: &Url, target: &Url, reach: Reach) -> Result<(), &'static str> {
     if !matches!(target.scheme(), "http" | "https") {
         return Err("it is neither http nor https");
     }
@@ -329,9 +351,7 @@ fn redirect_rule(first: &Url, target: &Url, zone: Zone) -> Result<(), &'static s
         return Err("it carries a user");
     }
     match literal(target) {
-        Some(address) if !same_origin(first, target) && !Reach::Beside(zone).allows(address) => {
-            Err("it leads into a network in which the registry does not lie")
-        }
+        Some(address) if !reach.allows(address) => Err(INWARD),
         _ => Ok(()),
     }
 }
@@ -398,25 +418,35 @@ mod tests {
 
     #[test]
     fn redirects_by_the_rules() {
+        let options =
+            Options { redirects: vec!["10.7.7.7".to_owned(), "s3.lan:9000".to_owned()], ..Options::default() };
+        let http = Http::new(Hosts::new(options.back_off, None), &options);
         let table = [
-            ("https://r.example/v2", "https://cdn.example/x", Zone::Public, true),
-            ("https://r.example/v2", "http://cdn.example/x", Zone::Public, false),
-            ("https://r.example/v2", "http://r.example/x", Zone::Public, false),
-            ("https://r.example/v2", "https://169.254.169.254/x", Zone::Public, false),
-            ("https://r.example/v2", "https://[::ffff:10.0.0.1]/x", Zone::Public, false),
-            ("https://r.example/v2", "https://2130706433/x", Zone::Public, false),
-            ("https://r.example/v2", "https://10.0.0.1/x", Zone::Private, true),
-            ("http://127.0.0.1:5000/v2", "http://169.254.169.254/x", Zone::Loopback, false),
-            ("http://127.0.0.1:5000/v2", "http://10.0.0.1/x", Zone::Loopback, false),
-            ("http://127.0.0.1:5000/v2", "http://127.0.0.2:1/x", Zone::Loopback, true),
-            ("http://169.254.1.1:5000/v2", "http://169.254.1.1:5000/x", Zone::Special, true),
-            ("https://r.example/v2", "https://u:p@cdn.example/x", Zone::Public, false),
-            ("https://r.example/v2", "file:///etc/passwd", Zone::Public, false),
+            ("https://r.example/v2", "https://cdn.example/x", "1.1.1.1", true),
+            ("https://r.example/v2", "http://cdn.example/x", "1.1.1.1", false),
+            ("https://r.example/v2", "http://r.example/x", "1.1.1.1", false),
+            ("https://r.example/v2", "https://169.254.169.254/x", "1.1.1.1", false),
+            ("https://r.example/v2", "https://[::ffff:10.0.0.1]/x", "1.1.1.1", false),
+            ("https://r.example/v2", "https://2130706433/x", "1.1.1.1", false),
+            ("https://r.lan/v2", "https://10.0.0.1:9000/x", "10.0.0.1", true),
+            ("https://r.lan/v2", "https://10.0.0.2/x", "10.0.0.1", false),
+            ("https://r.lan/v2", "https://10.7.7.7/x", "10.0.0.1", true),
+            ("http://127.0.0.1:5000/v2", "http://169.254.169.254/x", "127.0.0.1", false),
+            ("http://127.0.0.1:5000/v2", "http://127.0.0.2:1/x", "127.0.0.1", false),
+            ("http://127.0.0.1:5000/v2", "http://127.0.0.1:1/x", "127.0.0.1", true),
+            ("http://169.254.1.1:5000/v2", "http://169.254.1.1:5000/x", "169.254.1.1", true),
+            ("https://r.example/v2", "https://u:p@cdn.example/x", "1.1.1.1", false),
+            ("https://r.example/v2", "file:///etc/passwd", "1.1.1.1", false),
         ];
-        for (first, target, zone, allowed) in table {
+        for (first, target, own, allowed) in table {
             let (first, target) = (Url::parse(first).unwrap(), Url::parse(target).unwrap());
-            assert_eq!(redirect_rule(&first, &target, zone).is_ok(), allowed, "{first} {target}");
+            let reach = http.reach(&first, &target, own.parse().ok());
+            assert_eq!(redirect_rule(&first, &target, reach).is_ok(), allowed, "{first} {target}");
         }
+        let reach =
+            |target: &str| http.reach(&Url::parse("https://r.lan/v2").unwrap(), &Url::parse(target).unwrap(), None);
+        assert_eq!(reach("https://s3.lan:9000/x"), Reach::Named);
+        assert_eq!(reach("https://s3.lan/x"), Reach::At(None), "another port than the one that is named");
     }
 
     #[test]

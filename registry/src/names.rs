@@ -1,5 +1,5 @@
-//! Owns names: to which addresses they may resolve, the environment's proxies, and in which network a server lies that was
-//! connected to.
+//! Owns names: to which addresses they may resolve, the environment's proxies, and at which address of its own a server
+//! was connected to.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::http::literal;
+use crate::http::{INWARD, literal};
 use crate::network;
-use crate::zone::{Reach, Zone};
+use crate::zone::Reach;
 
 /// What is known about names.
 #[derive(Debug, Default)]
@@ -28,16 +28,15 @@ impl Names {
         Self { proxies: hosts.collect(), found: Mutex::default() }
     }
 
-    /// The network of a host, where it is the host itself that was connected to; else a public one, from which nothing follows:
-    /// a proxy's address says nothing of the host's.
-    pub(crate) fn zone(&self, url: &Url, connected: Option<IpAddr>) -> Zone {
-        let Some(address) = connected.map(|address| address.to_canonical()) else { return Zone::Public };
+    /// The address of a host, where it is the host itself that was connected to: a proxy's address says nothing of the host's.
+    pub(crate) fn address(&self, url: &Url, connected: Option<IpAddr>) -> Option<IpAddr> {
+        let address = connected?.to_canonical();
         let own = match (literal(url), url.host_str()) {
             (Some(written), _) => written.to_canonical() == address,
             (None, Some(name)) => self.found().contains(&(name.to_owned(), address)),
             (None, None) => false,
         };
-        if own { Zone::of(address) } else { Zone::Public }
+        own.then_some(address)
     }
 
     fn found(&self) -> MutexGuard<'_, HashSet<(String, IpAddr)>> {
@@ -63,7 +62,7 @@ impl Resolve for Guarded {
             let allowed: Vec<_> = found.filter(|address| reach.allows(address.ip())).collect();
             names.found().extend(allowed.iter().map(|address| (name.as_str().to_owned(), address.ip().to_canonical())));
             match allowed.is_empty() {
-                true => Err("its addresses lie in a network in which the registry does not lie".into()),
+                true => Err(INWARD.into()),
                 false => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
@@ -73,6 +72,7 @@ impl Resolve for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::Zone;
 
     #[tokio::test]
     async fn names_resolve_only_within_reach() {
@@ -83,10 +83,12 @@ mod tests {
         let public = Reach::Beside(Zone::Public);
         assert!(!resolve(public, &names).await && !resolve(Reach::Beside(Zone::Private), &names).await);
         let (url, address) = (Url::parse("http://localhost/").unwrap(), Some(IpAddr::from([127, 0, 0, 1])));
-        assert_eq!(names.zone(&url, address), Zone::Public, "it was not resolved to that here");
+        assert_eq!(names.address(&url, address), None, "it was not resolved to that here");
         assert!(resolve(Reach::Named, &names).await && resolve(Reach::Beside(Zone::Loopback), &names).await);
-        assert_eq!(names.zone(&url, address), Zone::Loopback);
-        assert_eq!(names.zone(&Url::parse("http://127.0.0.2/").unwrap(), address), Zone::Public);
+        assert_eq!(names.address(&url, address), address);
+        assert_eq!(names.address(&Url::parse("http://127.0.0.2/").unwrap(), address), None);
+        assert!(resolve(Reach::At(address), &names).await);
+        assert!(!resolve(Reach::At(None), &names).await && !resolve(Reach::At("10.0.0.1".parse().ok()), &names).await);
         let proxies = BTreeSet::from(["localhost".to_owned()]);
         assert!(resolve(public, &Arc::new(Names { proxies, ..Names::default() })).await);
     }

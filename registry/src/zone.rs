@@ -18,15 +18,18 @@ pub(crate) enum Zone {
 pub(crate) enum Reach {
     /// Anywhere: the administrator or the user named the host.
     Named,
-    /// Public addresses, and those of the zone in which the redirecting registry lies.
+    /// Public addresses, and those of the zone in which the registry lies: for token servers that belong to it.
     Beside(Zone),
+    /// Public addresses, and the one at which the redirecting registry itself answered, where that is known.
+    At(Option<IpAddr>),
 }
 
 impl Reach {
     pub(crate) fn allows(self, address: IpAddr) -> bool {
         match (self, Zone::of(address)) {
-            (Self::Named, _) | (Self::Beside(_), Zone::Public) => true,
+            (Self::Named, _) | (_, Zone::Public) => true,
             (Self::Beside(own), zone) => own == zone,
+            (Self::At(own), _) => own.is_some_and(|own| own.to_canonical() == address.to_canonical()),
         }
     }
 }
@@ -118,5 +121,20 @@ mod tests {
         assert!(Reach::Beside(Zone::Loopback).allows("127.0.0.2".parse().unwrap()));
         assert!(!Reach::Beside(Zone::Loopback).allows("10.0.0.1".parse().unwrap()));
         assert!(!Reach::Beside(Zone::Public).allows("169.254.169.254".parse().unwrap()));
+    }
+
+    #[test]
+    fn of_other_networks_only_the_registrys_own_address_is_reached() {
+        for (own, address, allowed) in [
+            (Some("10.0.0.1"), "10.0.0.1", true),
+            (Some("10.0.0.1"), "::ffff:10.0.0.1", true),
+            (Some("10.0.0.1"), "10.0.0.2", false),
+            (Some("127.0.0.1"), "127.0.0.2", false),
+            (Some("10.0.0.1"), "1.1.1.1", true),
+            (None, "169.254.169.254", false),
+        ] {
+            let reach = Reach::At(own.map(|own| own.parse().unwrap()));
+            assert_eq!(reach.allows(address.parse().unwrap()), allowed, "{own:?} {address}");
+        }
     }
 }

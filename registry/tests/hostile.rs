@@ -289,6 +289,7 @@ async fn redirects_carry_no_credentials_and_do_not_reach_everywhere() {
             "other" => redirect(format!("http://{target}/signed?x-signature=hunter3")),
             "meta" => redirect("http://169.254.169.254/latest/meta-data?x-signature=hunter3"),
             "private" => redirect("http://10.1.2.3/"),
+            "neighbour" => redirect("http://127.0.0.2:1/"),
             "loop" => redirect(request.target.clone()),
             _ => redirect("file:///etc/passwd"),
         }
@@ -300,7 +301,7 @@ async fn redirects_carry_no_credentials_and_do_not_reach_everywhere() {
     };
     assert_eq!(get("other").await.unwrap(), b"blob");
     assert_eq!(elsewhere.requests()[0].authorization, None);
-    for name in ["meta", "private", "loop", "file"] {
+    for name in ["meta", "private", "neighbour", "loop", "file"] {
         let error = get(name).await.unwrap_err();
         assert!(matches!(error, Error::Redirect { .. }), "{error}");
         assert!(!error.to_string().contains("hunter"), "{error}");

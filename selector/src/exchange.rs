@@ -134,6 +134,9 @@ pub struct RegistryAccess {
     /// TCP ports besides those of the hosts that are named: of token servers, and of where registries redirect to.
     #[serde(default)]
     pub ports: Vec<u16>,
+    /// Hosts that redirects may lead to although they lie in networks that are not public.
+    #[serde(default)]
+    pub redirects: Vec<String>,
     /// The bytes of docker's `config.json`, read by the worker: the decider may not read root's files. Secret.
     pub docker_config: Option<Vec<u8>>,
     /// How long a list of referrers counts as fresh.
@@ -198,6 +201,7 @@ mod tests {
             hosts_dir: "/certs.d".into(),
             plain_http: Vec::new(),
             ports: Vec::new(),
+            redirects: Vec::new(),
             docker_config: Some(b"hunter2".to_vec()),
             referrers_lifetime: Duration::ZERO,
             cache_max_bytes: 0,

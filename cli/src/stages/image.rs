@@ -58,6 +58,7 @@ pub(crate) fn client(loaded: &Loaded) -> Result<Client, Failure> {
     Ok(Client::new(Options {
         hosts_dir: Some(registries.hosts_dir.clone()),
         plain_http: registries.plain_http.clone(),
+        redirects: registries.redirects.clone(),
         docker_config: docker_config(loaded)?,
         allow_credential_helpers: true,
         // Never the node's: what root wrote there would be closed to the decider.

@@ -71,6 +71,7 @@ fn options(ask: &Ask) -> Options {
     Options {
         hosts_dir: Some(ask.registries.hosts_dir.clone()),
         plain_http: ask.registries.plain_http.clone(),
+        redirects: ask.registries.redirects.clone(),
         docker_config: ask.registries.docker_config.clone(),
         // Helpers are the user's programs: they would run without a home and without rights.
         allow_credential_helpers: false,

@@ -176,6 +176,7 @@ impl Create<'_> {
                 hosts_dir: registries.hosts_dir.clone(),
                 plain_http: registries.plain_http.clone(),
                 ports: registries.ports.clone(),
+                redirects: registries.redirects.clone(),
                 docker_config,
                 referrers_lifetime: self.config.selection.referrers_lifetime,
                 cache_max_bytes: self.config.cache.max_bytes,

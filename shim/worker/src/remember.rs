@@ -136,6 +136,7 @@ pub(crate) mod tests {
                 hosts_dir: PathBuf::new(),
                 plain_http: Vec::new(),
                 ports: Vec::new(),
+                redirects: Vec::new(),
                 docker_config: None,
                 referrers_lifetime: Duration::from_secs(600),
                 cache_max_bytes: 0,

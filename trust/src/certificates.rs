@@ -186,8 +186,12 @@ fn check_dates(certificate: &Certificate, time: i64) -> Result<(), Refusal> {
 
 /// Refuses a certificate that the site has revoked, by itself or by its key.
 pub(crate) fn check_revoked(certificate: &Certificate, der: &[u8], asked: &Asked<'_>) -> Result<(), Refusal> {
-    let ids = [Digest::of(&spki(certificate)?), Digest::of(der)];
-    ids.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
+    ids(certificate, der)?.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
+}
+
+/// By what a certificate can be revoked: the digests of its key and of itself.
+pub(crate) fn ids(certificate: &Certificate, der: &[u8]) -> Result<[Digest; 2], Refusal> {
+    Ok([Digest::of(&spki(certificate)?), Digest::of(der)])
 }
 
 /// What the leaf says that it is made for, whatever the certificates above it say.

@@ -33,7 +33,7 @@ pub(crate) struct Keyless {
 }
 
 impl Keyless {
-    /// Reads the site's trusted root; authorities and logs whose certificate or key is revoked are left out of it.
+    /// Reads the site's trusted root; authorities and logs of which a certificate or key is revoked are left out of it.
     pub(crate) fn new(
         root: &str,
         issuer: &str,
@@ -45,7 +45,12 @@ impl Keyless {
         json::read::<IgnoredAny>(root.as_bytes(), MAX_ROOT).map_err(|error| malformed(&error))?;
         let mut root = TrustedRoot::from_json(root).map_err(|error| malformed(&error))?;
         let known = |der: &[u8]| !revoked.contains(&Digest::of(der));
-        let chain = |chain: &CertChain| chain.certificates.iter().all(|link| known(link.raw_bytes.as_bytes()));
+        // One that cannot be read vouches for nothing.
+        let link = |der: &[u8]| {
+            let ids = certificates::read(der).and_then(|certificate| certificates::ids(&certificate, der));
+            ids.is_ok_and(|ids| !ids.iter().any(|id| revoked.contains(id)))
+        };
+        let chain = |chain: &CertChain| chain.certificates.iter().all(|der| link(der.raw_bytes.as_bytes()));
         root.certificate_authorities.retain(|authority| chain(&authority.cert_chain));
         root.timestamp_authorities.retain(|authority| chain(&authority.cert_chain));
         root.tlogs.retain(|log| known(log.public_key.raw_bytes.as_bytes()));

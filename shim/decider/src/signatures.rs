@@ -34,7 +34,8 @@ pub(crate) struct Looked {
     pub(crate) standing: Standing,
     /// The manifests that hold them.
     pub(crate) signatures: Vec<Digest>,
-    /// How long the same look has the same outcome; none where something could not be read.
+    /// How long the same look has the same outcome; none where something could not be read, or a certificate begins or ends
+    /// to be valid before the lists are read again.
     pub(crate) fresh: Option<Duration>,
 }
 
@@ -61,6 +62,11 @@ impl Verifier<'_> {
         self.trust.image == ImageSigned::IndexOrEntry
     }
 
+    /// The time, some time from now.
+    fn after(&self, time: Duration) -> i64 {
+        self.now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+    }
+
     /// Looks for signatures about `subject`.
     pub(crate) async fn look(&self, repository: &Repository, subject: &Digest) -> Looked {
         if self.trust.accept.is_empty() {
@@ -79,8 +85,12 @@ impl Verifier<'_> {
         }
         let candidates = candidates(repository, subject, &mut lists).await;
         let unread = candidates.iter().any(|candidate| candidate.blobs.values().any(Result::is_err));
+        let judged = |now| judge(self.trust, subject, &self.name, &candidates, now);
+        let standing = judged(self.now);
         let fresh = lists.fresh.filter(|_| lists.failed.is_empty() && !unread);
-        let standing = match judge(self.trust, subject, &self.name, &candidates, self.now) {
+        // Certificates have dates: a verdict that is another one when the lists expire must not be kept until then.
+        let fresh = fresh.filter(|fresh| judged(self.after(*fresh)).signer() == standing.signer());
+        let standing = match standing {
             Standing::Untrusted { .. } if !lists.failed.is_empty() => {
                 Standing::Unknown { why: plain(&lists.failed.join("; "), MAX_WHY) }
             }

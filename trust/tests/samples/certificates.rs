@@ -26,7 +26,7 @@ fn plain() -> By {
     by(roots(), &[], None)
 }
 
-fn stamped() -> By {
+pub(crate) fn stamped() -> By {
     by(roots(), &[], Some(clock()))
 }
 

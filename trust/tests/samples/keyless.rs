@@ -25,7 +25,7 @@ const NO_AUTHORITY: &str = "keyless: invalid RFC 3161 timestamp: TSA timestamp v
 const OWN_IDENTITY: &str = "https://lab.example/workflow";
 const OWN_ISSUER: &str = "https://issuer.lab.example";
 
-fn own_identity(time: KeylessTime) -> By {
+pub(crate) fn own_identity(time: KeylessTime) -> By {
     let (issuer, subject) = (OWN_ISSUER.to_owned(), OWN_IDENTITY.to_owned());
     By::Keyless { issuer, subject, trusted_root: text("trusted_root.json"), time }
 }

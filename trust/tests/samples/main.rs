@@ -8,6 +8,7 @@ mod arbitrary;
 mod certificates;
 mod keyless;
 mod keys;
+mod limits;
 mod notation;
 mod sample;
 mod simple;

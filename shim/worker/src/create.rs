@@ -2,7 +2,7 @@
 //! step may end it; then the container runs as containerd made it, and the record says why. All that changes nothing may
 //! happen before the request comes, while the delegate still starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -239,32 +239,32 @@ impl Create<'_> {
             PullDeadline::Wait => self.within(Duration::from_secs(3600)),
         }
     }
+}
 
-    /// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`; Err says
-    /// why there is no turn.
-    pub(crate) async fn one_at_a_time(
-        &self,
-        what: &str,
-        index: &Digest,
-        limit: Duration,
-    ) -> Result<std::fs::File, String> {
-        let dir = self.config.state.join(what);
-        let opened = rebase::private_dir(&dir).and_then(|()| {
-            let file = std::fs::File::create(dir.join(index.hex()))?;
-            // One that is in use is not among the oldest; were it, two workers would do the same work.
-            log::prune(&dir, documents::MAX_DOCUMENTS)?;
-            Ok(file)
-        });
-        let file = opened.map_err(|error| format!("{}: {error}", dir.display()))?;
-        let until = Instant::now() + limit;
-        while file.try_lock().is_err() {
-            if Instant::now() > until {
-                return Err(format!("another worker was still at it after {limit:?}"));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+/// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`; Err says why there
+/// is no turn.
+pub(crate) async fn one_at_a_time(
+    state: &Path,
+    what: &str,
+    index: &Digest,
+    limit: Duration,
+) -> Result<std::fs::File, String> {
+    let dir = state.join(what);
+    let opened = rebase::private_dir(&dir).and_then(|()| {
+        let file = std::fs::File::create(dir.join(index.hex()))?;
+        // One that is in use is not among the oldest; were it, two workers would do the same work.
+        log::prune(&dir, documents::MAX_DOCUMENTS)?;
         Ok(file)
+    });
+    let file = opened.map_err(|error| format!("{}: {error}", dir.display()))?;
+    let until = Instant::now() + limit;
+    while file.try_lock().is_err() {
+        if Instant::now() > until {
+            return Err(format!("another worker was still at it after {limit:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    Ok(file)
 }
 
 async fn asked(relay: &mut Relay) -> Result<Asked, End> {
@@ -288,4 +288,21 @@ fn before(deadline: Option<Instant>, limit: Duration) -> Duration {
 pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_image_waits_for_its_own_pull_and_for_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let digest = |last: &str| format!("sha256:{}{last}", "a".repeat(63)).parse::<Digest>().unwrap();
+        let turn = async |index: &Digest| one_at_a_time(state.path(), "pulls", index, Duration::ZERO).await;
+        let held = turn(&digest("1")).await.unwrap();
+        assert!(turn(&digest("1")).await.unwrap_err().starts_with("another worker was still at it"));
+        turn(&digest("2")).await.unwrap();
+        drop(held);
+        turn(&digest("1")).await.unwrap();
+    }
 }

@@ -18,7 +18,7 @@ use bestfit_selector::trust::TrustMode;
 
 use crate::cache::decider_dir;
 use crate::containerd::Containerd;
-use crate::create::{Create, unix_now};
+use crate::create::{Create, one_at_a_time, unix_now};
 use crate::decider::{self, Decider};
 use crate::ending::End;
 use crate::facts::{HostFacts, Seen};
@@ -72,7 +72,7 @@ impl Create<'_> {
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             return Ok(decided);
         }
-        let _turn = self.one_at_a_time("lookups", &subject.index_digest, deadline / 2).await;
+        let _turn = one_at_a_time(&self.config.state, "lookups", &subject.index_digest, deadline / 2).await;
         if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
             return Ok(decided);
         }

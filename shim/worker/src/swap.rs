@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::bounds;
 use crate::containerd::{ApiError, Containerd};
 use crate::content::{BringError, Bringer, Described, Writing};
-use crate::create::Create;
+use crate::create::{Create, one_at_a_time};
 use crate::decider::Decider;
 use crate::decision::{Content, Decided};
 use crate::documents;
@@ -107,7 +107,7 @@ async fn bring(
     // One limit for the turn and for what comes after it.
     let until = bringing + within;
     let turn = tokio::select! {
-        turn = create.one_at_a_time("pulls", &subject.index_digest, within) => turn,
+        turn = one_at_a_time(&create.config.state, "pulls", &subject.index_digest, within) => turn,
         () = relay.gone() => return Err(given_up()),
     };
     let _turn = turn.map_err(|why| End::Leave(Priority::Warning, format!("the content was not brought in: {why}")))?;

@@ -14,6 +14,7 @@ use bestfit_selector::facts::{Fact, Facts, State};
 use bestfit_selector::hook::{self, Hook, Kept};
 use bestfit_selector::json;
 use bestfit_selector::schema::{SchemaFile, Schemas};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
@@ -21,6 +22,8 @@ mod run;
 
 /// How long a failure is kept: a hook that hangs must not hold up every create.
 const RETRY: Duration = Duration::from_secs(60);
+/// How long until a lock that another process holds is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
 /// The longest file of a kept answer, in bytes.
 const MAX_KEPT: u64 = 4 << 20;
 
@@ -47,8 +50,8 @@ pub fn ask(
     let started = Instant::now();
     let mut told = Vec::new();
     for (group, hook) in hooks {
-        let left = within.saturating_sub(started.elapsed());
-        let outcome = Asking { group, hook, left, schemas, dir }.outcome(facts, &mut report.notes);
+        let until = started + within;
+        let outcome = Asking { group, hook, until, schemas, dir }.outcome(facts, &mut report.notes);
         told.push((group, hook, outcome));
     }
     for (group, hook, outcome) in told {
@@ -104,7 +107,8 @@ pub fn check(command: &Path) -> Result<(), String> {
 struct Asking<'a> {
     group: &'a str,
     hook: &'a Hook,
-    left: Duration,
+    /// When there is no more time for it.
+    until: Instant,
     schemas: &'a [SchemaFile],
     dir: &'a Path,
 }
@@ -135,8 +139,12 @@ impl Asking<'_> {
         outcome
     }
 
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     fn run(&self, question: &[u8], notes: &mut Vec<String>) -> Outcome {
-        let hook = Hook { timeout: self.hook.timeout.min(self.left), ..self.hook.clone() };
+        let hook = Hook { timeout: self.hook.timeout.min(self.left()), ..self.hook.clone() };
         if hook.timeout.is_zero() {
             return Err("no time is left for it".to_owned());
         }
@@ -174,8 +182,16 @@ impl Asking<'_> {
 
     fn lock(&self) -> io::Result<Flock<File>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(self.dir)?;
-        let file = File::create(self.file().with_extension("lock"))?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+        let mut file = File::create(self.file().with_extension("lock"))?;
+        loop {
+            // A lock that waits would wait for as long as others run theirs.
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((_, errno)) if errno != Errno::EWOULDBLOCK || self.left().is_zero() => return Err(errno.into()),
+                Err((back, _)) => file = back,
+            }
+            std::thread::sleep(AGAIN.min(self.left()));
+        }
     }
 
     fn kept(&self, input: &Digest) -> Option<Outcome> {

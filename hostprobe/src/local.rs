@@ -58,9 +58,10 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
     }
     for (key, entry) in &found.labels {
         let label = key.strip_prefix(LABEL_NAMESPACE).unwrap_or(key);
-        let fact = match &entry.value {
-            Ok(value) => Fact::known(value_of(value), &entry.file),
-            Err(why) => Fact::unknown(why, &entry.file),
+        // A file that gave nothing may say otherwise.
+        let fact = match (&entry.value, &found.failed) {
+            (Ok(value), None) => Fact::known(value_of(value), &entry.file),
+            (Ok(_), Some(why)) | (Err(why), _) => Fact::unknown(why, &entry.file),
         };
         facts.set(NFD, label, fact);
     }
@@ -213,6 +214,8 @@ fn direct(comment: &str, directives: &mut Directives) {
 
 #[cfg(test)]
 mod tests {
+    use bestfit_selector::facts::State;
+
     use super::*;
 
     const NOW: Time = Time { seconds: 1_750_000_000, nanos: 0 };
@@ -255,6 +258,25 @@ mod tests {
             let reason = found.labels["bad"].value.clone().unwrap_err();
             assert!(reason.starts_with("/f: ") && reason.contains(why), "{reason}");
         }
+    }
+
+    /// The file that gave nothing may have said otherwise.
+    #[test]
+    fn labels_beside_a_file_that_gave_nothing_are_unknown() {
+        let label = |broken: bool| {
+            let dir = tempfile::tempdir().unwrap();
+            let files = dir.path().join(FILES.trim_start_matches('/'));
+            std::fs::create_dir_all(&files).unwrap();
+            std::fs::write(files.join("a"), "vendor.io/x=1\n").unwrap();
+            if broken {
+                std::fs::write(files.join("b"), vec![b'x'; FILE_LIMIT + 1]).unwrap();
+            }
+            let mut facts = Facts::default();
+            probe(&HostRoot::at(dir.path()).unwrap(), &mut facts);
+            facts.get(NFD, "vendor.io/x").unwrap().state.clone()
+        };
+        assert!(matches!(label(false), State::Known { .. }));
+        assert!(matches!(label(true), State::Unknown { .. }));
     }
 
     proptest::proptest! {

@@ -216,3 +216,19 @@ fn what_others_could_change_is_not_run() {
     lab.fails(&Hook { command: lab.dir.join("none"), ..hook.clone() }, "No such file or directory");
     assert_eq!(lab.ask(&hook).0, State::Known { value: "gpu".into() });
 }
+
+/// Another process that holds the lock for longer than there is time does not hold up this one.
+#[test]
+fn a_lock_that_others_hold_is_waited_for_no_longer_than_there_is_time() {
+    let Some(lab) = Lab::new("lock") else { return };
+    let hook = lab.script("answer", "echo '{}'");
+    let kept = lab.dir.join("kept");
+    fs::create_dir(&kept).unwrap();
+    let name = bestfit_selector::digest::Digest::of(GROUP.as_bytes()).to_string().replace(':', "-");
+    let file = fs::File::create(kept.join(format!("{name}.lock"))).unwrap();
+    file.lock().unwrap();
+    let hooks = BTreeMap::from([(GROUP.to_owned(), hook)]);
+    let report = hook::ask(&hooks, &[], &kept, Duration::from_millis(20), &mut Facts::default());
+    assert!(report.failed, "{:?}", report.notes);
+    drop(file);
+}

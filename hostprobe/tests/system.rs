@@ -71,6 +71,7 @@ fn vendors_switches_close_user_namespaces() {
 fn what_could_not_be_looked_at_is_unknown() {
     assert!(why(state(&[], "lsm")).contains("/sys/kernel/security/lsm"), "securityfs need not be mounted");
     assert!(why(state(&[], "landlock.abi")).contains("running kernel"), "no file tells it");
+    assert!(why(state(&[("dev/null", "")], "confidential.guest")).contains("prot_virt_guest"));
     assert!(why(state(&[], "io_uring")).contains("no configuration"));
     assert!(why(state(&[("proc/modules", "")], "fs.lustre")).contains("modules.dep"));
     assert!(why(state(&[("proc/sys/kernel/perf_event_paranoid", "x")], "perf.paranoid")).contains("not a number"));
@@ -89,6 +90,9 @@ fn mpi_is_found_without_the_loaders_cache() {
     );
     let pc = [("usr/x", ""), ("etc/x", ""), ("usr/lib64/openmpi/lib/pkgconfig/ompi.pc", "Version: 4.1.6\n")];
     assert_eq!(state(&pc, "mpi.openmpi.version"), known(Value::Set(["4.1.6".to_owned()].into())));
-    assert_eq!(state(&pc, "mpi.implementation"), known(Value::Set(["openmpi".to_owned()].into())));
+    assert_eq!(
+        state(&pc, "mpi.implementation"),
+        known(Value::Set(["openmpi".to_owned(), "openmpi-abi".to_owned()].into()))
+    );
     assert_eq!(state(&[("usr/x", ""), ("etc/x", "")], "mpi.implementation"), State::Absent);
 }

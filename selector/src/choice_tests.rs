@@ -63,3 +63,64 @@ fn a_swap_says_what_holds_where_it_cannot_be_applied() {
     let text = crate::record::render_table(&decided([None, Some(FITS)], deny("default")));
     assert!(text.contains(&format!("\n  without it the container is refused: {denied}\n")), "{text}");
 }
+
+/// The site's levels are about documents; a condition of its own rule counts in full.
+#[test]
+fn levels_do_not_turn_off_the_sites_own_rules() {
+    let host = [("host/kernel.version".to_owned(), vec!["<5.15".to_owned()])].into();
+    let rule = Rule { action: Action::Deny, digests: vec![image("default")], host, ..Rule::default() };
+    let decision = decided([Some(FITS), None], |inputs| {
+        inputs.policy.rules = [("old".to_owned(), rule)].into();
+        inputs.policy.levels = [("host/*".to_owned(), crate::schema::Level::Info)].into();
+    });
+    assert_eq!(decision.entries[0].verdict, Verdict::Incompatible, "{}", decision.why);
+    assert!(decision.otherwise.is_some());
+}
+
+/// What asks by NFD's rules is found by the names of the labels.
+#[test]
+fn rules_find_what_nfds_artifacts_ask_about() {
+    let text = "compatibilities: [{rules: [{matchFeatures: [{feature: kernel.version, matchExpressions: {full: {op: Exists}}}]}]}]";
+    for (pattern, expected) in [
+        ("nfd/*", Verdict::Incompatible),
+        ("nfd/kernel-version.*", Verdict::Incompatible),
+        ("nfd/cpu-*", Verdict::Compatible),
+    ] {
+        let decision = decided([None, None], |inputs| {
+            inputs.facts.features.set_attribute("kernel.version", "full", "5.14");
+            crate::testing::attach(
+                inputs,
+                "better",
+                &[crate::testing::Attach::to(image("better")).document(text).nfd()],
+            );
+            let rule = Rule { action: Action::Deny, asks: vec![pattern.to_owned()], ..Rule::default() };
+            inputs.policy.rules = [("nfd".to_owned(), rule)].into();
+        });
+        assert_eq!(decision.entries[1].verdict, expected, "{pattern}");
+    }
+}
+
+/// Decision 18: it counts as not fitting, in every mode, and whether or not anything is said about the index.
+#[test]
+fn a_revoked_default_does_not_fit_although_nothing_is_said() {
+    let revoke = |name: &str| {
+        let digest = image(name);
+        move |inputs: &mut Inputs| inputs.policy.trust.revoked_digests.push(digest)
+    };
+    let decision = decided([None, None], revoke("default"));
+    assert_eq!((decision.outcome, decision.preferred), (Outcome::Swap, vec![image("better")]), "{}", decision.why);
+    assert_eq!(decided([None, None], revoke("better")).outcome, Outcome::Default);
+}
+
+/// A weight, or levels of keys that are not there, ask for nothing; `{}` alone says "runs anywhere".
+#[test]
+fn a_weight_alone_does_not_say_that_an_image_runs_anywhere() {
+    let weight = decided([None, Some(r#""io.bestfit":{"weight":50}"#)], |_| {});
+    assert_eq!((weight.outcome, weight.entries[1].verdict), (Outcome::Default, Verdict::Undeclared));
+    assert_eq!(decided([None, Some("")], |_| {}).entries[1].verdict, Verdict::Compatible);
+    let idle =
+        r#""host":{"kernel.version":"9"},"io.bestfit":{"level:hots/*":"preferred","level:*/kernel*":"preferred"}"#;
+    let idle = decided([None, Some(idle)], |_| {});
+    assert_eq!(idle.entries[1].verdict, Verdict::Undeclared, "a star stands for any text, anywhere");
+    assert_eq!(idle.notes, ["level:hots/*: none of the keys is called so"]);
+}

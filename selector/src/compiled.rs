@@ -2,13 +2,16 @@
 //! nothing but a host (matching.md §2 to §4). Done once per document; `crate::matching` holds the result against any
 //! number of hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::Document;
 use crate::json;
 use crate::policy::{Policy, covers};
 use crate::schema::{Assertion, Dimension, Group, Key, Level, Role, Schemas, Type};
 use crate::value::{Requirement, Scalar, Wanted};
+
+/// The most levels of one document that are reported to hold for nothing.
+const MAX_IDLE: usize = 16;
 
 /// What documents are compiled with.
 #[derive(Clone, Copy)]
@@ -75,6 +78,9 @@ pub enum Test {
     Unclear(String),
     /// A typed value.
     Value(Requirement),
+    /// A key that the group's schema does not list: equality, where the host has a fact of exactly that name; else it cannot
+    /// be told, and the words say why.
+    Unlisted(Requirement, String),
     /// A microarchitecture.
     Target(Vec<Scalar>),
     /// Features of the processor, by name.
@@ -96,9 +102,18 @@ impl Meaning<'_> {
             Compiled { weight: document.weight, empty: document.is_empty(), notes: document.notes.clone(), groups };
         let conflicts = compiled.groups.iter().flat_map(|section| self.conflicts(section));
         let advice = compiled.groups.iter().flat_map(|section| self.advice(section));
-        let said: Vec<String> = conflicts.chain(advice).collect();
+        let said: Vec<String> = conflicts.chain(advice).chain(self.idle_levels(document, &compiled)).collect();
         compiled.notes.extend(said);
         compiled
+    }
+
+    /// Levels of a document that hold for none of its keys: a slip of the pen, most of the time.
+    fn idle_levels(&self, document: &Document, compiled: &Compiled) -> Vec<String> {
+        let written =
+            document.groups.iter().flat_map(|(group, keys)| keys.keys().map(move |key| format!("{group}/{key}")));
+        let names: BTreeSet<String> = written.chain(compiled.names().map(str::to_owned)).collect();
+        let idle = document.idle_levels(&names).take(MAX_IDLE);
+        idle.map(|pattern| format!("level:{}: none of the keys is called so", json::plain(pattern, 100))).collect()
     }
 
     /// The longest known group that the name of an unknown one begins with, and the rest of it.
@@ -161,7 +176,11 @@ impl Meaning<'_> {
         let Some(meaning) = meaning else {
             let near = schema.and_then(|schema| schema.nearest(written));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            atom.test = Test::Unclear(format!("no known key{hint}"));
+            let why = format!("no known key{hint}");
+            atom.test = match Requirement::read(&untyped, wanted) {
+                Ok(equality) => Test::Unlisted(equality, why),
+                Err(_) => Test::Unclear(why),
+            };
             return atom;
         };
         let asked = meaning.role == Role::Provides && self.checks(&names);

@@ -129,6 +129,10 @@ impl<'a> Prepared<'a> {
         self.schemas.as_ref().unwrap_or(Schemas::builtin())
     }
 
+    fn is_revoked(&self, entry: &Entry) -> bool {
+        self.inputs.policy.trust.revoked_digests.contains(&entry.digest)
+    }
+
     fn entry(&self, slot: &Slot) -> &Entry {
         &self.index.entries[slot.position]
     }
@@ -148,11 +152,12 @@ impl Asked<'_> {
             self.host.judge_platform(platform, &mut all, trace);
             all.declared |= prepared.by_variant && platform.asks_of_processor();
         }
-        prepared.shared.evaluate(&self.host, &mut all, trace);
-        slot.found.evaluate(&self.host, &mut all, trace);
+        let author = prepared.shared.author.max(slot.found.author);
+        prepared.shared.evaluate(&self.host, author, &mut all, trace);
+        slot.found.evaluate(&self.host, author, &mut all, trace);
         let policy = prepared.rules.apply(&slot.rules, &self.rules, &mut all, trace);
         let trust = &prepared.inputs.policy.trust;
-        if trust.revoked_digests.contains(&entry.digest) {
+        if prepared.is_revoked(entry) {
             all.answer = Answer::False;
             let text = "revoked by this site".to_owned();
             trace.reason(Reason { answer: Answer::False, text, artifact: None, source: None });
@@ -167,7 +172,7 @@ impl Asked<'_> {
         let rank = (verdict == Verdict::Compatible).then(|| Rank {
             class: slot.class,
             policy,
-            author: prepared.shared.author.max(slot.found.author),
+            author,
             weight: score.weight.clamp(-100, 100),
             specificity: score.specificity,
             preferred: score.preferred,
@@ -190,7 +195,8 @@ impl Asked<'_> {
             let mut words = Words::default();
             let (verdict, rank) = self.judge(slot, &mut words);
             let found = &slot.found;
-            any |= found.any || found.unread || prepared.rules.may_deny(&slot.rules, &self.rules);
+            any |= found.any || found.unread || prepared.is_revoked(prepared.entry(slot));
+            any |= prepared.rules.may_deny(&slot.rules, &self.rules);
             notes.extend(found.notes.iter().cloned());
             notes.extend(words.notes);
             let in_force = || prepared.shared.artifacts.iter().chain(&found.artifacts);

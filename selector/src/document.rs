@@ -1,11 +1,12 @@
 //! Owns Proposal F documents: `{"compatibilities": {group: {key: scalar or array of scalars}}}`, with the reserved group
 //! `io.bestfit` taken apart (matching.md §4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::json::{self, JsonError};
+use crate::policy::covers;
 use crate::schema::{Level, Schemas};
 use crate::value::{Scalar, Wanted};
 
@@ -34,6 +35,8 @@ pub struct Document {
     /// Names of groups may end in the beginning of their keys, as compspec-go writes some: `org.supercontainers.mpi` with the
     /// key `implementation`.
     pub nested_names: bool,
+    /// Whether it speaks to bestfit.
+    instructs: bool,
     levels: Vec<(String, Level)>,
 }
 
@@ -57,8 +60,9 @@ pub(crate) fn of_groups(mut groups: BTreeMap<String, BTreeMap<String, Wanted>>) 
     if groups.keys().chain(groups.values().flat_map(BTreeMap::keys)).any(|name| name.len() > MAX_NAME) {
         return Err(wrong(format!("a name is longer than {MAX_NAME} bytes")));
     }
-    let reserved = groups.remove(RESERVED).unwrap_or_default();
-    let mut document = Document { groups, ..Document::default() };
+    let reserved = groups.remove(RESERVED);
+    let mut document = Document { groups, instructs: reserved.is_some(), ..Document::default() };
+    let reserved = reserved.unwrap_or_default();
     reserved.iter().for_each(|(key, wanted)| document.instruct(key, wanted));
     Ok(document)
 }
@@ -79,22 +83,22 @@ impl Document {
         self.groups.values().map(|keys| keys.len() + 1).sum()
     }
 
-    /// Whether it says that the image runs anywhere: it asks for nothing at all.
+    /// Whether it says that the image runs anywhere: nothing at all stands in it. A weight alone says no such thing.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && !self.instructs
     }
 
     /// The level of a key: the longest pattern of the document that covers it, under the name as written or under its
     /// canonical name.
     pub fn level(&self, names: [&str; 2]) -> Option<Level> {
-        let covers = |pattern: &str| {
-            names.iter().any(|name| match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => *name == pattern,
-            })
-        };
-        let covering = self.levels.iter().filter(|(pattern, _)| covers(pattern));
+        let covering = self.levels.iter().filter(|(pattern, _)| names.iter().any(|name| covers(pattern, name)));
         covering.max_by_key(|(pattern, _)| pattern.len()).map(|(_, level)| *level)
+    }
+
+    /// Patterns of levels that cover none of `names`.
+    pub fn idle_levels<'d>(&'d self, names: &'d BTreeSet<String>) -> impl Iterator<Item = &'d str> {
+        let idle = |pattern: &&str| !names.iter().any(|name| covers(pattern, name));
+        self.levels.iter().map(|(pattern, _)| pattern.as_str()).filter(idle)
     }
 
     /// The groups that it names, under their canonical names.
@@ -150,7 +154,8 @@ mod tests {
                 "io.bestfit/level:host/a = nice: expected required, preferred or info: ignored"
             ]
         );
-        assert!(read(br#"{"compatibilities": {"io.bestfit": {"weight": 1}}}"#).unwrap().is_empty());
+        assert!(!read(br#"{"compatibilities": {"io.bestfit": {"weight": 1}}}"#).unwrap().is_empty());
+        assert!(read(br#"{"compatibilities": {}}"#).unwrap().is_empty());
     }
 
     /// The two samples of the proposal as they stand there: neither is JSON.

@@ -194,9 +194,9 @@ impl Found {
         self.unknown.push((text, artifact));
     }
 
-    /// What it means on a host.
-    pub fn evaluate<T: Trace>(&self, host: &Host<'_>, into: &mut Summary, trace: &mut T) {
-        host.evaluate(self.artifacts.iter().map(Arc::as_ref), into, trace);
+    /// What it means on a host; `author` is the rank of the most trusted signer of anything about the entry.
+    pub fn evaluate<T: Trace>(&self, host: &Host<'_>, author: u32, into: &mut Summary, trace: &mut T) {
+        host.evaluate(self.artifacts.iter().map(Arc::as_ref), author, into, trace);
         self.required.iter().for_each(|required| host.required(required, into, trace));
         for (text, artifact) in &self.unknown {
             into.answer = into.answer.and(Answer::Unknown);

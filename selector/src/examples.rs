@@ -616,6 +616,38 @@ fn a_typing_error_never_passes() {
     assert_eq!(reason(&decision, 0), "nfd/memory-num = true: no known key; did you mean \"memory-numa\"?");
 }
 
+/// What a site's own files say about a host (NFD's features.d) is asked for by its name, whether or not a schema lists it.
+#[test]
+fn a_fact_of_exactly_that_name_answers_a_key_that_no_schema_lists() {
+    let ask = |key: &str, value: &str| {
+        let mut facts = host_a();
+        facts.set("nfd", "vendor.io/x", Fact::known("fast", "/etc/features.d/x"));
+        facts.set("nfd", "vendor.io/blind", Fact::unknown("EIO", "/etc/features.d/x"));
+        let document = format!(r#""nfd":{{"{key}":"{value}"}}"#);
+        verdict(&decide(&inputs(&[("a", Some(&document))], facts)).unwrap(), 0)
+    };
+    assert_eq!(ask("vendor.io/x", "fast"), Verdict::Compatible);
+    assert_eq!(ask("vendor.io/x", "slow"), Verdict::Incompatible);
+    assert_eq!(ask("vendor.io/blind", "fast"), Verdict::Undetermined);
+    assert_eq!(ask("vendor.io/y", "fast"), Verdict::Undetermined);
+}
+
+/// A text that looks like a list is no list.
+#[test]
+fn a_list_of_targets_is_not_its_words() {
+    let text = r#""io.archspec":{"cpu.target":"[zen3, zen4]"}"#;
+    let list = r#""io.archspec":{"cpu.target":["zen3","zen4"]}"#;
+    for (documents, expected) in [
+        ([list, text], [Verdict::Compatible, Verdict::Undetermined]),
+        ([text, list], [Verdict::Undetermined, Verdict::Compatible]),
+    ] {
+        let asked = inputs(&[("a", Some(documents[0])), ("b", Some(documents[1]))], host_a());
+        let prepared = crate::decide::Prepared::new(&asked).unwrap();
+        let host = prepared.on(&asked.facts);
+        assert_eq!([0, 1].map(|at| host.rank(at).unwrap().0), expected);
+    }
+}
+
 #[test]
 fn a_flood_of_requirements_is_not_evaluated() {
     let many: Vec<String> = (0..900).map(|at| format!("\"memory-num{at}\":true")).collect();

@@ -2,6 +2,8 @@
 //! archspec's other names of them (`sse4.1`), NFD's (`AVX512FP16`). A name that nobody knows is Unknown: a slip of the pen is
 //! not a missing feature.
 
+use std::collections::BTreeSet;
+
 use crate::decision::Answer;
 use crate::facts::{Facts, State, Value};
 use crate::json;
@@ -28,7 +30,8 @@ pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[String], hos
     if !unknown.is_empty() {
         return Comparison::new(Answer::Unknown, unknown.join("; "));
     }
-    let count = wanted.len() as u64;
+    // To say a name twice, or in another spelling, asks for no more.
+    let count = wanted.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>().len() as u64;
     Comparison::satisfied(if count == 1 { "this host has it" } else { "this host has all of them" }, [count, 0, 0, 0])
 }
 
@@ -95,6 +98,18 @@ mod tests {
         for (names, answer, detail) in table {
             assert_eq!(ask(&host, names), (answer, detail.to_owned()), "{names}");
         }
+    }
+
+    #[test]
+    fn repetition_is_no_specificity() {
+        let mut host = facts(&[("io.archspec", "cpu.features", set("avx2 fma"))]);
+        host.features.set_flags(NFD, ["AVX2".to_owned()]);
+        let depth = |names: &[&str]| {
+            let wanted: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let state = host.get("io.archspec", "cpu.features").map(|fact| &fact.state);
+            compare(Microarchitectures::builtin(), &host, &wanted, state).depth[0]
+        };
+        assert_eq!((depth(&["avx2", "avx2", "AVX2"]), depth(&["avx2", "fma"])), (1, 2));
     }
 
     #[test]

@@ -243,6 +243,12 @@ fn what_a_config_requires_of_the_driver() {
         ("arch!=9.0", Verdict::Incompatible, "asks for arch!=9.0: this host has 9.0 (/test/gpu)"),
         ("arch!=8.0,driver=550.54.15", Verdict::Compatible, "asks for arch!=8.0: this host has 9.0 (/test/gpu)"),
         ("driver>=550.54.15", Verdict::Compatible, "asks for driver>=550.54.15: this host has 550.54.15 (/test/gpu)"),
+        ("cuda>=12.0 bogus", Verdict::Compatible, "asks for cuda>=12.0: this host has 12.4 (/test/gpu)"),
+        (
+            "cuda>=13.0 bogus cuda>=12.0",
+            Verdict::Undetermined,
+            "asks for \"bogus\" compares nothing: nobody can read it; none of 1 alternatives is known to hold",
+        ),
         ("cudnn>=9", Verdict::Undetermined, "asks for cudnn>=9: nobody knows what \"cudnn\" is"),
         ("cuda>=new", Verdict::Undetermined, "asks for cuda>=new: >=new is no version or range (/test/gpu)"),
     ];

@@ -31,7 +31,7 @@ pub struct Host<'a> {
     pub schemas: &'a Schemas,
     groups: Table<&'a str, Keys<'a>>,
     /// Answers about microarchitectures, which are asked for again and again.
-    targets: RefCell<Table<String, (Answer, Depth)>>,
+    targets: RefCell<Table<Vec<Scalar>, (Answer, Depth)>>,
     /// Options and modules of the kernel, once one is asked for.
     kernel: OnceCell<kernel::Kernel>,
 }
@@ -45,6 +45,11 @@ pub(crate) struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// The fact of exactly this key.
+    pub(crate) fn own(&self, key: &str) -> Option<&Fact> {
+        self.keys.get(key).map(AsRef::as_ref)
+    }
+
     /// The fact of a key: its own, else that of the longest family that covers it.
     pub(crate) fn get(&self, key: &str) -> Option<&Fact> {
         if let Some(fact) = self.keys.get(key) {
@@ -146,17 +151,17 @@ impl<'a> Host<'a> {
 
     /// Whether this host runs code for a target, without the words.
     pub(crate) fn target(&self, atom: &Atom, wanted: &[Scalar], state: Option<&State>) -> (Answer, Depth) {
-        // Of long lists of targets the words are cut, and other keys ask about other facts.
-        let memory = (atom.name == TARGET_NAME && atom.wanted.len() < 100).then(|| self.targets.borrow_mut());
+        // Other keys ask about other facts.
+        let memory = (atom.name == TARGET_NAME).then(|| self.targets.borrow_mut());
         let Some(mut memory) = memory else {
             let found = self.explain_target(wanted, state);
             return (found.answer, found.depth);
         };
-        if let Some(found) = memory.get(&atom.wanted) {
+        if let Some(found) = memory.get(wanted) {
             return *found;
         }
         let found = self.explain_target(wanted, state);
-        memory.insert(atom.wanted.clone(), (found.answer, found.depth));
+        memory.insert(wanted.to_vec(), (found.answer, found.depth));
         (found.answer, found.depth)
     }
 

@@ -35,6 +35,8 @@ pub struct Prepared {
     pub notes: Vec<String>,
     forms: BTreeSet<Form>,
     inline: bool,
+    /// The rank of its signer; 0 where nobody signed it.
+    author: u32,
     asked: Vec<Asked>,
     size: usize,
 }
@@ -67,7 +69,7 @@ impl Asked {
     fn names(&self) -> Vec<String> {
         match self {
             Self::Document(compiled) => compiled.names().map(str::to_owned).collect(),
-            Self::NfdRules(spec, _) => spec.groups().iter().map(|group| format!("{group}/")).collect(),
+            Self::NfdRules(spec, _) => spec.names().collect(),
             Self::Any(all) => all.iter().flat_map(|(_, asked)| asked.names()).collect(),
         }
     }
@@ -92,6 +94,7 @@ impl Prepared {
             notes: artifact.notes.clone(),
             forms: artifact.layers.iter().map(|layer| layer.form).collect(),
             inline: artifact.inline,
+            author: artifact.signer.as_ref().map(|signer| signer.rank).unwrap_or_default(),
             asked,
             size: artifact.layers.iter().map(|layer| layer.content.size()).sum(),
         }
@@ -103,22 +106,30 @@ impl Prepared {
         self.forms.iter().map(Form::to_string).chain(inline).collect()
     }
 
-    /// What it asks about: `group/key` under canonical names, or `group/` where a form has no keys.
+    /// What it asks about: `group/key` under canonical names.
     pub fn names(&self) -> BTreeSet<String> {
         self.asked.iter().flat_map(Asked::names).collect()
     }
 }
 
 impl Host<'_> {
-    /// Everything that artifacts ask for is added to `into`; the words go to `trace`.
+    /// Everything that artifacts ask for is added to `into`; the words go to `trace`. Only those of authors whose rank is
+    /// `author` weigh something: the weight counts at that rank, and nobody lends it to others.
     pub fn evaluate<'p, T: Trace>(
         &self,
         artifacts: impl Iterator<Item = &'p Prepared> + Clone,
+        author: u32,
         into: &mut Summary,
         trace: &mut T,
     ) {
         if artifacts.clone().map(|artifact| artifact.size).sum::<usize>() <= MAX_ATOMS {
-            return artifacts.for_each(|artifact| self.artifact(artifact, into, trace));
+            return artifacts.for_each(|artifact| {
+                let before = into.score.weight;
+                self.artifact(artifact, into, trace);
+                if artifact.author < author {
+                    into.score.weight = before;
+                }
+            });
         }
         into.answer = into.answer.and(Answer::Unknown);
         if T::ON {
@@ -210,9 +221,10 @@ impl Host<'_> {
     }
 
     fn fact_of(&self, section: &Section, atom: &Atom) -> Option<&Fact> {
-        match &atom.fact {
-            Some((group, key)) => self.fact(group, key),
-            None => self.fact(&section.group, &atom.key),
+        match (&atom.fact, &atom.test) {
+            (Some((group, key)), _) => self.fact(group, key),
+            (None, compiled::Test::Unlisted(..)) => self.group(&section.group)?.own(&atom.key),
+            (None, _) => self.fact(&section.group, &atom.key),
         }
     }
 
@@ -245,7 +257,10 @@ impl Host<'_> {
             compiled::Test::Unclear(why) => {
                 Held { answer: Answer::Unknown, depth: [0; 4], why: Why::Text(why.as_str().into()) }
             }
-            compiled::Test::Value(requirement) => requirement.hold(state),
+            compiled::Test::Unlisted(_, why) if state.is_none() => {
+                Held { answer: Answer::Unknown, depth: [0; 4], why: Why::Text(why.as_str().into()) }
+            }
+            compiled::Test::Value(requirement) | compiled::Test::Unlisted(requirement, _) => requirement.hold(state),
             compiled::Test::Target(wanted) if T::ON => {
                 let found = self.explain_target(wanted, state);
                 Held { answer: found.answer, depth: found.depth, why: Why::Text(found.detail.into()) }

@@ -28,6 +28,9 @@ pub struct Constraint {
     pub variable: String,
     /// Each is a list of conditions that all hold.
     pub alternatives: Vec<Vec<Condition>>,
+    /// What is wrong with the alternative after these: the toolkit takes the first that holds, and gives up at one that it
+    /// cannot read.
+    pub broken: Option<String>,
 }
 
 /// One condition: `driver>=470`.
@@ -60,9 +63,9 @@ pub enum Op {
     Ge,
 }
 
-/// As they are looked for: the longer ones first.
-const OPS: [(&str, Op); 6] =
-    [("!=", Op::Ne), ("<=", Op::Le), (">=", Op::Ge), ("<", Op::Lt), (">", Op::Gt), ("=", Op::Eq)];
+/// How they are written. The toolkit compares only as many characters as stand there, so that `!` is `!=`.
+const OPS: [(&str, Op); 7] =
+    [("!=", Op::Ne), ("!", Op::Ne), ("<=", Op::Le), (">=", Op::Ge), ("<", Op::Lt), (">", Op::Gt), ("=", Op::Eq)];
 
 /// Why nobody knows what is required.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,10 +129,22 @@ pub fn is_variable(name: &str) -> bool {
 
 fn constraint(name: &str, value: &str) -> Result<Constraint, RequireError> {
     let variable = json::plain(name, 60);
-    let wrong = |why| RequireError::Variable { variable: variable.clone(), why };
-    let alternative = |text: &str| text.split(',').map(condition).collect::<Result<Vec<_>, _>>().map_err(wrong);
-    let alternatives = value.split_ascii_whitespace().map(alternative).collect::<Result<_, _>>()?;
-    Ok(Constraint { alternatives, variable })
+    let mut alternatives = Vec::new();
+    for text in value.split_ascii_whitespace() {
+        match alternative(text) {
+            Ok(conditions) => alternatives.push(conditions),
+            Err(why) if alternatives.is_empty() => return Err(RequireError::Variable { variable, why }),
+            Err(why) => return Ok(Constraint { variable, alternatives, broken: Some(why) }),
+        }
+    }
+    Ok(Constraint { variable, alternatives, broken: None })
+}
+
+/// Conditions parted by commas; the toolkit skips empty ones. One without any would end the toolkit's search, whatever came of
+/// it so far: nobody can have meant that.
+fn alternative(text: &str) -> Result<Vec<Condition>, String> {
+    let conditions = text.split(',').filter(|text| !text.is_empty()).map(condition).collect::<Result<Vec<_>, _>>()?;
+    if conditions.is_empty() { Err(format!("{:?} compares nothing", json::plain(text, 60))) } else { Ok(conditions) }
 }
 
 fn condition(text: &str) -> Result<Condition, String> {
@@ -139,10 +154,12 @@ fn condition(text: &str) -> Result<Condition, String> {
     }
     let at = text.find(['=', '!', '<', '>']).ok_or_else(|| format!("{:?} compares nothing", shown()))?;
     let (subject, rest) = text.split_at(at);
-    let op = OPS.iter().find_map(|(sign, op)| Some((*op, rest.strip_prefix(sign)?)));
+    let value = rest.trim_start_matches(['=', '!', '<', '>']);
+    let sign = &rest[..rest.len() - value.len()];
+    let op = OPS.iter().find(|(known, _)| *known == sign).map(|(_, op)| *op);
     match op {
-        Some((op, value)) if !subject.is_empty() && !value.is_empty() => {
-            Ok(Condition { text: shown(), subject: subject.to_owned(), op, value: value.to_owned() })
+        Some(op) if !subject.is_empty() && !value.is_empty() => {
+            Ok(Condition { text: shown(), subject: subject.to_ascii_lowercase(), op, value: value.to_owned() })
         }
         _ => Err(format!("{:?} is no condition", shown())),
     }
@@ -166,7 +183,8 @@ mod tests {
                 all.collect::<Vec<_>>().join(" and ")
             };
             let alternatives: Vec<String> = constraint.alternatives.iter().map(each).collect();
-            format!("{}: {}", constraint.variable, alternatives.join(" or "))
+            let broken = constraint.broken.as_ref().map_or_else(String::new, |why| format!(" or {why}"));
+            format!("{}: {}{broken}", constraint.variable, alternatives.join(" or "))
         };
         Ok(constraints.iter().map(one).collect())
     }
@@ -187,6 +205,21 @@ mod tests {
         assert!(read(b"{}", &[]).unwrap().is_empty() && read(br#"{"config":{"Env":null}}"#, &[]).unwrap().is_empty());
     }
 
+    /// What libnvidia-container's dsl.c makes of it.
+    #[test]
+    fn what_the_toolkit_reads_is_read() {
+        for (value, expected) in [
+            ("cuda>=12,", "cuda >= 12"),
+            (",cuda>=12,,driver>=535", "cuda >= 12 and driver >= 535"),
+            ("CUDA>=12", "cuda >= 12"),
+            ("cuda!12", "cuda != 12"),
+            ("cuda>=12 bogus driver>=535", "cuda >= 12 or \"bogus\" compares nothing"),
+        ] {
+            let expected = format!("NVIDIA_REQUIRE_X: {expected}");
+            assert_eq!(shown(&[&format!("NVIDIA_REQUIRE_X={value}")], &[]).unwrap(), [expected], "{value}");
+        }
+    }
+
     #[test]
     fn the_user_goes_before_the_image() {
         let env = ["NVIDIA_REQUIRE_CUDA=cuda>=13.0"];
@@ -204,8 +237,9 @@ mod tests {
             ("cuda", "NVIDIA_REQUIRE_X: \"cuda\" compares nothing"),
             ("cuda>=", "NVIDIA_REQUIRE_X: \"cuda>=\" is no condition"),
             (">=12", "NVIDIA_REQUIRE_X: \">=12\" is no condition"),
-            ("cuda!12", "NVIDIA_REQUIRE_X: \"cuda!12\" is no condition"),
-            ("cuda>=12,", "NVIDIA_REQUIRE_X: \"\" compares nothing"),
+            ("cuda==12", "NVIDIA_REQUIRE_X: \"cuda==12\" is no condition"),
+            ("cuda=>12", "NVIDIA_REQUIRE_X: \"cuda=>12\" is no condition"),
+            (",", "NVIDIA_REQUIRE_X: \",\" compares nothing"),
         ];
         for (value, expected) in table {
             assert_eq!(shown(&[&format!("NVIDIA_REQUIRE_X={value}")], &[]).unwrap_err(), expected);

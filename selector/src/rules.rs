@@ -38,10 +38,12 @@ pub struct Subject<'a> {
 }
 
 impl Rules {
-    /// Reads the rules of a policy.
+    /// Reads the rules of a policy. The site's levels are about documents: a condition of its own rules counts in full.
     pub fn new(meaning: &Meaning<'_>) -> Self {
+        let plain = Policy::default();
+        let conditions = Meaning { schemas: meaning.schemas, policy: &plain };
         let prepare = |(name, rule): (&String, &Rule)| {
-            let host = (!rule.host.is_empty()).then(|| meaning.document(&document(rule)));
+            let host = (!rule.host.is_empty()).then(|| conditions.document(&document(rule)));
             Prepared { name: json::plain(name, 100), rule: rule.clone(), host }
         };
         Self(meaning.policy.rules.iter().filter(|(_, rule)| rule.speaks()).map(prepare).collect())
@@ -51,11 +53,7 @@ impl Rules {
     pub fn about(&self, subject: &Subject<'_>) -> Vec<usize> {
         let speaks = |(_, prepared): &(usize, &Prepared)| {
             let rule = &prepared.rule;
-            let asks = |pattern: &String| {
-                let covered =
-                    |name: &String| covers(pattern, name) || (name.ends_with('/') && pattern.starts_with(name));
-                subject.asks.iter().any(covered)
-            };
+            let asks = |pattern: &String| subject.asks.iter().any(|name| covers(pattern, name));
             let annotated = |(name, pattern): (&String, &String)| {
                 subject.entry.annotations.get(name).is_some_and(|value| covers(pattern, value))
             };
@@ -144,7 +142,9 @@ pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
             }
             for atom in section.atoms {
                 match atom.test {
-                    Test::Unclear(why) => wrong(format!("{} = {}: {why}", atom.name, atom.wanted)),
+                    Test::Unclear(why) | Test::Unlisted(_, why) => {
+                        wrong(format!("{} = {}: {why}", atom.name, atom.wanted))
+                    }
                     Test::Unchecked(why) => wrong(format!("{}: {why}", atom.name)),
                     Test::Value(_) | Test::Target(_) | Test::Flags(_) => {}
                 }

@@ -255,3 +255,18 @@ fn nobody_replaces_what_another_signer_said() {
     inputs.standings.remove(&newer.artifact().digest);
     assert_eq!(under(TrustMode::Warn, &inputs).entries[1].verdict, Verdict::Incompatible, "nor does nobody");
 }
+
+/// A weight counts at its author's rank: nobody lends it to an artifact of somebody who is trusted more.
+#[test]
+fn weight_counts_only_at_its_own_authors_rank() {
+    let heavy = r#""org.notes":{"a":1},"io.bestfit":{"weight":100}"#;
+    let light = format!("{FITS},\"io.bestfit\":{{\"weight\":10}}");
+    let mut inputs = standing(saying(two(), "default", &[&light]), "default", &vendor());
+    inputs = standing(saying(inputs, "other", &[FITS, heavy]), "other", &vendor());
+    assert_eq!(outcomes(&inputs), [Swap; 4], "all of it is the vendor's");
+    let Evidence::Read { artifacts, .. } = &inputs.evidence[&image("other")] else { return };
+    let digest = Attach::to(image("other")).document(&wrap(heavy)).created("2025-12-01T00:00:00Z").artifact().digest;
+    assert!(artifacts.iter().any(|artifact| artifact.digest == digest));
+    inputs.standings.insert(digest, nobody());
+    assert_eq!(under(TrustMode::Warn, &inputs).outcome, Default);
+}

@@ -185,6 +185,8 @@ impl Requirement {
             },
             Accepts::Values(graph, wanted) => self.of_several(host, |host| {
                 let host = self.canonical(host);
+                // Newer than the schema: what it satisfies is not known.
+                graph.depth(host)?;
                 let holding = wanted.iter().filter(|(wanted, _)| graph.satisfies(host, wanted));
                 Some(holding.map(|(_, depth)| [*depth, 0, 0, 0]).max())
             }),
@@ -433,6 +435,12 @@ mod tests {
         let installed: BTreeSet<String> = ["4.1.6".to_owned(), "5.0.2".to_owned()].into();
         assert_eq!(ask(r#"{"type":"version"}"#, r#""[4.1,4.2)""#, installed.clone()), True, "any of several");
         assert_eq!(ask(r#"{"type":"version"}"#, r#"">=5.1""#, installed), False);
+        let gfx = |wanted: &str, host: &str| {
+            let (_, key) = Schemas::builtin().group("host").unwrap().key("amd.gfx").unwrap();
+            compare(key, &serde_json::from_str(wanted).unwrap(), &State::Known { value: host.into() }).answer
+        };
+        assert_eq!((gfx(r#""gfx942""#, "gfx942"), gfx(r#""gfx942""#, "gfx90a")), (True, False));
+        assert_eq!(gfx(r#""gfx12-generic""#, "gfx1299"), Unknown, "newer than the schema");
         let alias = r#"{"type":"string","value_aliases":{"OpenMPI":"openmpi"}}"#;
         assert_eq!(ask(alias, r#"["mpich","openmpi"]"#, "OpenMPI"), True);
         let flags: BTreeSet<String> = ["AVX2".to_owned(), "FMA3".to_owned()].into();

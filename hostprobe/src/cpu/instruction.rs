@@ -1,4 +1,4 @@
-//! Owns the CPUID and XGETBV instructions of the running processor: the only unsafe code of this crate.
+//! Owns the CPUID and XGETBV instructions of the running processor.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, reason = "XGETBV has no safe form")]
 

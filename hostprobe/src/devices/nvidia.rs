@@ -19,7 +19,7 @@ const GPUS: &str = "/proc/driver/nvidia/gpus";
 const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
 /// There wherever the driver is.
 const DRIVER: &str = "/proc/driver/nvidia";
-/// Always there.
+/// Modules by which other devices reach the memory of GPUs.
 const GPUDIRECT: [&str; 3] = ["nvidia_peermem", "gdrdrv", "nvidia_fs"];
 const GDRCOPY: &str = "/dev/gdrdrv";
 

@@ -87,9 +87,8 @@ fn hypervisor(root: &HostRoot, facts: &Facts) -> (Seen<String>, String) {
 
 /// What protects this guest from its host.
 fn protected(root: &HostRoot) -> (Seen<&'static str>, &'static str) {
-    if let Seen::Known(text) = root.seen_line(SECURE_GUEST, "/sys/firmware")
-        && text == "1"
-    {
+    let secure = root.seen_line(SECURE_GUEST, "/sys/firmware");
+    if matches!(&secure, Seen::Known(text) if text == "1") {
         return (Seen::Known("secure-execution"), SECURE_GUEST);
     }
     for (path, kind) in GUESTS {
@@ -98,6 +97,9 @@ fn protected(root: &HostRoot) -> (Seen<&'static str>, &'static str) {
             Seen::Unknown(why) => return (Seen::Unknown(why), path),
             Seen::Absent => {}
         }
+    }
+    if let Seen::Unknown(why) = secure {
+        return (Seen::Unknown(why), SECURE_GUEST);
     }
     (Seen::Absent, "/dev")
 }

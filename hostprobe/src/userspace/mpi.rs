@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bestfit_selector::facts::{Fact, Facts, Value};
+use bestfit_selector::version::Version;
 
 use super::ldcache::{self, LdCache};
 use super::{pkgconfig, triplet};
@@ -21,7 +22,7 @@ const IMPLEMENTATIONS: [&str; 5] = [OPENMPI, MPICH, INTEL, CRAY, MVAPICH];
 
 /// Libraries of one implementation, by how their names begin, and the binary interface that they have.
 const LIBRARIES: [(&str, Option<&str>, Option<&str>); 6] = [
-    ("libmpi.so.40", Some(OPENMPI), Some("openmpi-abi")),
+    ("libmpi.so.40", Some(OPENMPI), Some(OPENMPI_ABI)),
     // Open MPI 2; its programs do not run with later ones.
     ("libmpi.so.20", Some(OPENMPI), None),
     ("libmpi_abi.so.", None, Some("mpi-abi")),
@@ -34,6 +35,7 @@ const LIBRARIES: [(&str, Option<&str>, Option<&str>); 6] = [
 /// The library of MPICH 3.1 and all that keep its interface; Open MPI 1 used the same name.
 const MPICH_LIBRARY: &str = "libmpi.so.12";
 const MPICH_ABI: &str = "mpich-abi";
+const OPENMPI_ABI: &str = "openmpi-abi";
 
 /// Whose that library is, by a part of its path. The first counts.
 const OWNERS: [(&str, &str); 7] = [
@@ -149,8 +151,10 @@ impl Found {
     fn pc_file(&mut self, root: &HostRoot, path: &str, whose: &'static str) {
         match root.text(path) {
             Ok(text) => {
-                self.add(&[whose], path);
-                if let Some(version) = pkgconfig::version(&text) {
+                let version = pkgconfig::version(&text);
+                let abi = version.as_deref().and_then(|version| interface(whose, version));
+                self.add(&[whose].into_iter().chain(abi).collect::<Vec<_>>(), path);
+                if let Some(version) = version {
                     self.version(whose, version, path);
                 }
             }
@@ -223,9 +227,40 @@ impl Found {
     }
 }
 
+/// The binary interface of an implementation of this version. libmpi.so.40 began with Open MPI 3.0; MPICH's ABI initiative
+/// (https://www.mpich.org/abi/) with MPICH 3.1, MVAPICH2 2.0 and Intel MPI 5.0.
+fn interface(implementation: &str, version: &str) -> Option<&'static str> {
+    let (since, abi) = match implementation {
+        OPENMPI => ("3.0", OPENMPI_ABI),
+        MPICH => ("3.1", MPICH_ABI),
+        MVAPICH => ("2.0", MPICH_ABI),
+        INTEL => ("5.0", MPICH_ABI),
+        _ => return None,
+    };
+    let (since, version): (Version, Version) = (since.parse().ok()?, version.parse().ok()?);
+    (version >= since).then_some(abi)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_goes_by_the_version() {
+        for (implementation, version, expected) in [
+            (OPENMPI, "4.1.6", Some(OPENMPI_ABI)),
+            (OPENMPI, "2.1.1", None),
+            (OPENMPI, "1.10.7", None),
+            (MPICH, "4.2.0", Some(MPICH_ABI)),
+            (MPICH, "3.0.4", None),
+            (MVAPICH, "2.3.7", Some(MPICH_ABI)),
+            (INTEL, "2021.11", Some(MPICH_ABI)),
+            (CRAY, "8.1.29", None),
+            (MPICH, "weird", None),
+        ] {
+            assert_eq!(interface(implementation, version), expected, "{implementation} {version}");
+        }
+    }
 
     #[test]
     fn libraries_tell_implementation_and_interface() {

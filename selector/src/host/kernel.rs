@@ -1,5 +1,6 @@
-//! Owns the keys `kernel.config.*`, `kernel.configurations` and `kernel.module.*` of the group `host`: facts that stand among the host's features
-//! already, made only where an artifact asks for one. As facts they would be as long as all others together.
+//! Owns the keys `kernel.config.*`, `kernel.configurations` and `kernel.module.*` of the group `host`: facts that stand among
+//! the host's features already, made only where an artifact asks for one. As facts they would be as long as all others
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet};
 

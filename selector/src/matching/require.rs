@@ -36,8 +36,14 @@ impl Required {
     pub fn new(constraint: &Constraint, schemas: &Schemas) -> Self {
         let meaning = Meaning { schemas, policy: &Policy::default() };
         let one = |condition: &Condition| (condition.text.clone(), atom(condition, &meaning));
-        let alternatives = constraint.alternatives.iter().map(|all| all.iter().map(one).collect());
-        Self { variable: constraint.variable.clone(), alternatives: alternatives.collect() }
+        let mut alternatives: Vec<Vec<_>> =
+            constraint.alternatives.iter().map(|all| all.iter().map(one).collect()).collect();
+        if let Some(why) = &constraint.broken {
+            let mut atom = meaning.key(GROUP, "", &Wanted { values: Vec::new(), array: true });
+            atom.test = Test::Unclear("nobody can read it".to_owned());
+            alternatives.push(vec![(why.clone(), atom)]);
+        }
+        Self { variable: constraint.variable.clone(), alternatives }
     }
 }
 

@@ -134,6 +134,16 @@ impl Expression {
         Self { op, values, kind, patterns }
     }
 
+    /// How much it costs to hold it against an element: regular expressions count each.
+    pub(super) fn size(&self) -> usize {
+        Self::size_of(&self.op, &self.values)
+    }
+
+    /// The size of an expression that is not read yet.
+    pub(super) fn size_of(op: &Op, values: &[String]) -> usize {
+        1 + if *op == Op::InRegexp { values.len() } else { 0 }
+    }
+
     /// What is wrong with it whatever the host has.
     pub(super) fn problem(&self) -> Option<String> {
         if let Op::Other(text) = &self.op {
@@ -172,15 +182,9 @@ impl Expression {
             (2, 2) => "exactly two values",
             _ => "at least one value",
         };
-        (!(least..=most).contains(&self.values.len()))
-            .then(|| {
-                format!(
-                    "{} takes {wanted}, not {}",
-                    if self.op == Op::Any { "no operator" } else { "the operator" },
-                    self.values.len()
-                )
-            })
-            .map(|text| text.replacen("the operator", &self.op.to_string(), 1))
+        let name = if self.op == Op::Any { "no operator".to_owned() } else { self.op.to_string() };
+        let wrong = !(least..=most).contains(&self.values.len());
+        wrong.then(|| format!("{name} takes {wanted}, not {}", self.values.len()))
     }
 
     fn numbers(&self) -> Result<Vec<i64>, String> {

@@ -7,7 +7,7 @@ use super::scalar::{self, Value};
 use crate::json::{self, JsonError};
 use crate::yaml::{Kind, Mark, Node};
 
-use super::spec::Problem;
+use super::spec::{MAX_EXPRESSIONS, MAX_VALUES, Problem};
 
 /// The most notes and problems that are kept of one document.
 const MAX_SAID: usize = 16;
@@ -17,6 +17,8 @@ const MAX_SAID: usize = 16;
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<String>,
+    /// Terms and expressions so far, and values.
+    counts: (usize, usize),
 }
 
 /// What a field that NFD does not know means. NFD ignores it, so a typing error in `matchExpressions` matches always.
@@ -44,6 +46,19 @@ impl Reader {
         if self.notes.len() < MAX_SAID {
             self.notes.push(format!("line {} column {}: {}", mark.line, mark.column, text.into()));
         }
+    }
+
+    /// Counts what is to be evaluated, and refuses what is too much of it before more is read.
+    pub(super) fn count(&mut self, node: &Node, size: usize, values: usize) -> Result<(), JsonError> {
+        self.counts.0 += size;
+        self.counts.1 += values;
+        if self.counts.0 > MAX_EXPRESSIONS {
+            return Err(node.mark.error(format!("more than {MAX_EXPRESSIONS} terms and expressions")));
+        }
+        if self.counts.1 > MAX_VALUES {
+            return Err(node.mark.error(format!("more than {MAX_VALUES} values")));
+        }
+        Ok(())
     }
 
     /// The known fields of an object in the order in which Go sets them: by name as written, so that of several spellings

@@ -9,6 +9,7 @@ use super::template;
 use super::view::{MATCHED, Seen, View};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
+use crate::facts::{Fact, State};
 use crate::json;
 use crate::matching::{Assessment, Host};
 use crate::ranking::Specificity;
@@ -141,8 +142,22 @@ impl Rules<'_> {
         self.view.feature(feature).ok_or_else(|| match (feature, &self.view.vars_unknown) {
             (MATCHED, Some(why)) => (Answer::Unknown, why.clone()),
             (MATCHED, None) => (Answer::False, "no rule stands before this one".to_owned()),
+            _ if self.is_absent(feature) => (Answer::False, "absent on this host".to_owned()),
             _ => (Answer::Unknown, "this host's features do not name it".to_owned()),
         })
+    }
+
+    /// Whether the labels that are made of a feature are absent, and so is what they are made of: no `pci-*` without a bus.
+    fn is_absent(&self, feature: &str) -> bool {
+        let (Some((domain, _)), Some(labels)) = (feature.split_once('.'), self.host.facts.facts.get("nfd")) else {
+            return false;
+        };
+        let (own, family) = (feature.replacen('.', "-", 1), format!("{domain}-"));
+        let absent = |fact: &Fact| fact.state == State::Absent;
+        let all =
+            |prefix: &str| labels.iter().filter(|(label, _)| label.starts_with(prefix)).all(|(_, fact)| absent(fact));
+        let is = |label: &str, prefix: &str| labels.get(label).is_some_and(absent) && all(prefix);
+        is(&own, &own) || is(&format!("{family}*"), &family)
     }
 
     /// Why this element, which is not there, could not be seen.

@@ -35,7 +35,7 @@ fn term(text: &str) -> String {
 fn reads_a_document() {
     let spec = read_sensible(GOOD.as_bytes()).unwrap();
     let set = &spec.sets[0];
-    assert_eq!((set.weight, set.tag.as_str(), spec.size()), (10, "prefer", 3));
+    assert_eq!((set.weight, set.tag.as_str(), spec.size()), (10, "prefer", 5));
     assert_eq!(set.rules[0].vars["modern"], "true");
     assert_eq!(set.rules[0].any[0][0].name.as_ref().unwrap().op, Op::InRegexp);
     assert_eq!(spec.groups().into_iter().collect::<Vec<_>>(), ["nfd:cpu", "nfd:kernel"]);
@@ -84,7 +84,13 @@ fn what_nfd_refuses_is_refused() {
     assert!(error("compatibilities: [{weight: \"5\"}]").contains("a whole number is expected"));
     assert!(error("x: .inf").contains("unsupported value") && error("~: 1").contains("unsupported map key"));
     let many = vec!["{feature: a.b}"; 1025].join(",");
-    assert!(error(&term(&many)).contains("1025 terms and expressions are more than 1024"));
+    assert!(error(&term(&many)).contains("more than 1024 terms and expressions"));
+    let listed = |op: &str, count: usize| {
+        term(&format!("{{feature: a.b, matchName: {{op: {op}, value: [{}]}}}}", vec!["x"; count].join(",")))
+    };
+    assert!(error(&listed("InRegexp", 2000)).contains("more than 1024 terms and expressions"));
+    assert!(error(&listed("In", 5000)).contains("more than 4096 values"));
+    assert!(read(listed("In", 4000).as_bytes()).is_ok());
     assert!(read(b"").unwrap().sets.is_empty() && read(b"compatibilities: ~").unwrap().sets.is_empty());
 }
 

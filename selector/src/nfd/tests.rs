@@ -172,7 +172,7 @@ fn an_artifact_of_nfds_is_read_and_judged() {
     let meaning = crate::compiled::Meaning { schemas: Schemas::builtin(), policy: &policy };
     let prepared = crate::matching::Prepared::new(&parsed, &meaning);
     let (mut says, mut words) = (crate::matching::Summary::default(), crate::matching::Words::default());
-    Host::new(&facts, Schemas::builtin()).evaluate([&prepared].into_iter(), &mut says, &mut words);
+    Host::new(&facts, Schemas::builtin()).evaluate([&prepared].into_iter(), 0, &mut says, &mut words);
     assert_eq!(says.verdict(), crate::decision::Verdict::Compatible);
     assert_eq!(words.reasons[0].text, "nfd rule r: cpu.cpuid/AVX2 Exists: the host has it");
     let error = attach("compatibilities:\n- rules:\n  - matchFeature: []\n").unwrap_err().to_string();
@@ -194,6 +194,25 @@ fn the_policy_chooses_the_mode() {
     assert_eq!(decide(&inputs).unwrap().entries[0].verdict, Verdict::Compatible);
     inputs.policy.nfd = Mode::Strict;
     assert_eq!(decide(&inputs).unwrap().entries[0].verdict, Verdict::Undetermined);
+}
+
+/// A label of the same thing would say "absent"; a feature that is not there says no less.
+#[test]
+fn what_is_known_to_be_absent_is_no_unknown() {
+    let rule = "{name: r, matchFeatures: [{feature: pci.device, matchExpressions: {vendor: {op: In, value: [10de]}}}]}";
+    let numa = "{name: r, matchFeatures: [{feature: memory.numa, matchExpressions: {is_numa: {op: IsTrue}}}]}";
+    let ask = |rule: &str, facts: &Facts| {
+        assess(&rules(rule), &Host::new(facts, Schemas::builtin()), Mode::Lenient, Digest::of(b"a")).summary.answer
+    };
+    let mut facts = Facts::default();
+    assert_eq!((ask(rule, &facts), ask(numa, &facts)), (Answer::Unknown, Answer::Unknown));
+    facts.set("nfd", "pci-*", crate::facts::Fact::absent("/sys/bus/pci/devices"));
+    facts.set("nfd", "memory-numa", crate::facts::Fact::absent("/sys/bus/node/devices"));
+    facts.set("nfd", "memory-nv.present", crate::facts::Fact::known(true, "/sys"));
+    assert_eq!((ask(rule, &facts), ask(numa, &facts)), (Answer::False, Answer::False));
+    // Labels without the features that they are made of.
+    facts.set("nfd", "pci-0302_10de.present", crate::facts::Fact::known(true, "/sys"));
+    assert_eq!(ask(rule, &facts), Answer::Unknown);
 }
 
 /// NFD takes what could not be read for what is not there; an answer made of an error is none.

@@ -17,6 +17,27 @@ const MAX_FINDINGS: usize = 100;
 /// The longest name, in bytes.
 const MAX_NAME: usize = 256;
 
+/// What only counts within `metadata`.
+const FIELDS: [&str; 17] = [
+    "type",
+    "compare",
+    "role",
+    "level",
+    "weight",
+    "dimension",
+    "absent",
+    "several",
+    "specificity",
+    "aliases",
+    "value_aliases",
+    "doc",
+    "source",
+    "examples",
+    "fact",
+    "instead",
+    "override",
+];
+
 /// A schema file.
 #[derive(Debug, Clone, Default)]
 pub struct File {
@@ -239,6 +260,11 @@ impl Reader<'_> {
 
     /// Where something is wrong each field by itself, so that all that are wrong are found at once.
     fn node(&mut self, id: &str, node: &Json, at: impl Fn() -> Option<usize>) -> Node {
+        let beside = node.as_object().into_iter().flatten().map(|(field, _)| field);
+        if let Some(field) = beside.into_iter().find(|field| FIELDS.contains(&field.as_str())) {
+            let text = format!("{}: {field:?} stands beside \"metadata\", not in it: ignored", json::plain(id, 100));
+            self.find(Severity::Warning, at(), text);
+        }
         let label = node.get("label").and_then(Json::as_str).unwrap_or_default();
         let metadata = match node.get("metadata") {
             None => return Node { doc: label.to_owned(), ..Node::default() },

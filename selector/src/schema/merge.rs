@@ -63,8 +63,6 @@ struct Draft {
     group: Group,
     /// The keys that are built in.
     protected: BTreeSet<String>,
-    /// The values that are built in.
-    protected_values: BTreeSet<String>,
     values: BTreeMap<String, BTreeSet<String>>,
     edges: Vec<Edge>,
 }
@@ -109,7 +107,7 @@ impl Merge {
         let mut draft = self.groups.remove(&file.id).unwrap_or_else(|| Draft::new(&file));
         let id = file.id.clone();
         let at = |id: &str| file::place(text, id, file::place(text, "nodes", 0)?).map(|at| file::position(text, at));
-        for (at, message) in draft.add(name, file, site, &at) {
+        for (at, message) in draft.add(name, file, site.then_some(base).flatten().as_ref(), &at) {
             self.error(name, at, message);
         }
         self.groups.insert(id, draft);
@@ -119,7 +117,7 @@ impl Merge {
         if !self.errors.is_empty() {
             return Err(SchemaErrors(self.errors));
         }
-        let groups = self.groups.into_iter().map(|(id, draft)| (id, draft.finish())).collect();
+        let groups = self.groups.into_iter().map(|(id, draft)| (id, draft.seen())).collect();
         Ok(Schemas { groups, aliases: self.aliases, targets, digest })
     }
 }
@@ -139,13 +137,20 @@ impl Draft {
             key_aliases: BTreeMap::new(),
             strip: Vec::new(),
         };
-        let (protected, protected_values) = (BTreeSet::new(), BTreeSet::new());
-        Self { group, protected, protected_values, values: BTreeMap::new(), edges: Vec::new() }
+        Self { group, protected: BTreeSet::new(), values: BTreeMap::new(), edges: Vec::new() }
     }
 
     /// Adds a file; what it may not do comes back, with its place.
-    fn add(&mut self, name: &str, file: File, site: bool, at: &dyn Fn(&str) -> Option<(usize, usize)>) -> Vec<Problem> {
+    /// `before` is what a file of a site adds to.
+    fn add(
+        &mut self,
+        name: &str,
+        file: File,
+        before: Option<&Group>,
+        at: &dyn Fn(&str) -> Option<(usize, usize)>,
+    ) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let overridden = before.map(|_| overridden(&file)).unwrap_or_default();
         self.group.files.push(name.to_owned());
         self.group.aliases.extend(file.aliases);
         self.group.strip.extend(file.strip);
@@ -160,7 +165,7 @@ impl Draft {
                 family.aliases.clear();
             }
             let (key, weakened) = merged(base.as_ref(), node);
-            if site && !node.overrides && self.protects(id) && !weakened.is_empty() {
+            if before.is_some() && !node.overrides && self.protects(id) && !weakened.is_empty() {
                 let message =
                     format!("{shown}: weakens a built-in requirement: {}: say \"override\": true", weakened.join(", "));
                 problems.push((at(id), message));
@@ -169,20 +174,20 @@ impl Draft {
             self.group.keys.insert(id.clone(), key);
         }
         for edge in file.edges {
-            let both = [&edge.source, &edge.target].iter().all(|end| self.protected_values.contains(*end));
-            if site && both && !edge.overrides && matches!(edge.relation, Relation::Satisfies | Relation::Is) {
-                let (source, target) = (json::plain(&edge.source, 100), json::plain(&edge.target, 100));
-                let message = format!(
-                    "{source} {} {target}: weakens a built-in requirement: give the edge {{\"metadata\": {{\"override\": true}}}}",
-                    edge.relation.word()
-                );
-                problems.push((None, message));
-            }
             self.edge(edge);
         }
-        if !site {
-            self.protected.extend(file.nodes.keys().filter(|id| value_node(id).is_none()).cloned());
-            self.protected_values.extend(file.nodes.into_keys().filter(|id| value_node(id).is_some()));
+        match before {
+            Some(before) => {
+                let after = self.seen();
+                let weaker = self.protected.iter().filter(|key| !overridden.contains(*key));
+                let weaker =
+                    weaker.flat_map(|key| loosened(key, before, &after).into_iter().map(move |what| (key, what)));
+                problems.extend(weaker.map(|(key, what)| {
+                    let shown = json::plain(key, 100);
+                    (at(key), format!("{shown}: weakens a built-in requirement: {what}: say \"override\": true"))
+                }));
+            }
+            None => self.protected.extend(file.nodes.keys().filter(|id| value_node(id).is_none()).cloned()),
         }
         problems
     }
@@ -236,10 +241,46 @@ impl Draft {
             })
             .collect();
     }
+}
 
-    fn finish(self) -> Group {
-        self.seen()
+/// The keys about which a file says that it may weaken them, at the key itself or at an edge between its values.
+fn overridden(file: &File) -> BTreeSet<String> {
+    let key = |id: &str| value_node(id).map_or(id, |(key, _)| key).to_owned();
+    let nodes = file.nodes.iter().filter(|(_, node)| node.overrides).map(|(id, _)| key(id));
+    let edges = file.edges.iter().filter(|edge| edge.overrides);
+    nodes.chain(edges.flat_map(|edge| [key(&edge.source), key(&edge.target)])).collect()
+}
+
+/// In what a built-in key means less than before: names of it that lead elsewhere, values that are read as others, built-in
+/// values that satisfy more of each other, by whatever way. What a node itself says is [`merged`]'s.
+fn loosened(name: &str, before: &Group, after: &Group) -> Vec<String> {
+    let Some((_, was)) = before.key(name) else { return Vec::new() };
+    let names = before.key_aliases.iter().filter(|(_, key)| *key == name).map(|(alias, _)| alias.as_str());
+    let mut found: Vec<String> = names
+        .chain([name])
+        .filter(|alias| after.key(alias).is_none_or(|(key, _)| key != name))
+        .map(|alias| format!("{} means another key", json::plain(alias, 100)))
+        .collect();
+    if let Some(prefix) = name.strip_suffix('*') {
+        let taken =
+            after.key_aliases.iter().filter(|(alias, key)| alias.starts_with(prefix) && !key.starts_with(prefix));
+        let taken = taken.filter(|(alias, _)| before.key(alias).is_some_and(|(key, _)| key == alias.as_str()));
+        found.extend(taken.map(|(alias, _)| format!("{} means another key", json::plain(alias, 100))));
     }
+    let Some(is) = after.keys.get(name) else { return found };
+    // A value that the schema does not list has no meaning yet.
+    let had_meaning = |value: &str| was.values.as_ref().is_none_or(|values| values.depth(value).is_some());
+    let read =
+        is.value_aliases.iter().filter(|(value, _)| !was.value_aliases.contains_key(*value) && had_meaning(value));
+    found.extend(read.map(|(from, to)| format!("{} is read as {}", json::plain(from, 100), json::plain(to, 100))));
+    if let (Some(was), Some(is)) = (&was.values, &is.values) {
+        let pairs = was.names().flat_map(|value| is.above(value).map(move |above| (value, above)));
+        let more = pairs.filter(|(value, above)| was.depth(above).is_some() && !was.satisfies(value, above));
+        found.extend(
+            more.map(|(value, above)| format!("{} satisfies {}", json::plain(value, 100), json::plain(above, 100))),
+        );
+    }
+    found
 }
 
 fn assertion(id: &str) -> Assertion {

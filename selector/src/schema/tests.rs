@@ -102,6 +102,48 @@ fn a_site_weakens_only_where_it_says_so() {
     assert!(refused(&any)[0].contains("any of several is enough"), "{:?}", refused(&any));
     let edge = r#"{"source": "mpi.implementation=openmpi", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
     assert!(refused(&site_of("org.supercontainers", "", edge))[0].contains("weakens a built-in requirement"));
+    let meant = edge.replace('}', r#", "metadata": {"override": true}}"#);
+    assert!(Schemas::with(&[site_of("org.supercontainers", "", &meant)]).is_ok());
+}
+
+#[test]
+fn a_field_beside_the_metadata_is_reported() {
+    let found = lint::check(&site_of("org.lab", r#""k": {"type": "bool", "metadata": {"doc": "x"}}"#, ""));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].to_string().ends_with("warning: k: \"type\" stands beside \"metadata\", not in it: ignored"),
+        "{}",
+        found[0]
+    );
+}
+
+/// Ways around the word of the built-in schemas that no single node or edge shows.
+#[test]
+fn a_built_in_requirement_is_not_weakened_by_a_detour() {
+    let by = |group: &str, nodes: &str, edges: &str| refused(&site_of(group, nodes, edges));
+    let alias = by("host", r#""selinux": {"metadata": {"value_aliases": {"permissive": "enforcing"}}}"#, "");
+    assert!(alias[0].contains("permissive is read as enforcing: say"), "{alias:?}");
+    let is = r#"{"source": "kernel.version", "target": "numa.nodes", "relation": "is"}"#;
+    let key = by("host", "", is);
+    assert!(key.iter().any(|line| line.contains(": kernel.version means another key")), "{key:?}");
+    let taken = r#""mine": {"metadata": {"type": "bool", "doc": "x", "aliases": ["nvidia.cuda.max"]}}"#;
+    let taken = by("host", taken, "");
+    assert!(
+        taken[0].contains("nvidia.cuda: weakens a built-in requirement: nvidia.cuda.max means another key"),
+        "{taken:?}"
+    );
+    let hops = r#"{"source": "mpi.implementation=openmpi", "target": "mpi.implementation=bridge", "relation": "satisfies"},
+        {"source": "mpi.implementation=bridge", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
+    let hops = by("host", r#""mpi.implementation=bridge": {}"#, hops);
+    assert!(hops[0].contains("openmpi satisfies mpich-abi"), "{hops:?}");
+    let family = r#""mine": {"metadata": {"type": "bool", "doc": "x", "aliases": ["cpu-cpuid.AVX2"]}}"#;
+    let family = by("nfd", family, "");
+    assert!(family[0].contains("cpu-cpuid.AVX2 means another key"), "{family:?}");
+    // What the built-in schemas do not speak of is the site's.
+    let new = r#""mpi.implementation=newmpi": {}"#;
+    let edge =
+        r#"{"source": "mpi.implementation=newmpi", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
+    assert!(Schemas::with(&[site_of("host", new, edge)]).is_ok());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::json;
 const MAX_VALUES: usize = 256;
 
 /// One value of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scalar {
     /// `true`.
     Bool(bool),

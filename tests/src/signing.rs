@@ -15,6 +15,7 @@ use crate::image::digest;
 use crate::{isolate, peers};
 
 mod authority;
+pub mod keyless;
 mod stamps;
 
 pub use authority::{Authority, IDENTITY, Leaf, Valid};

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes the keyless samples beside it: a small certificate authority, log of certificates, transparency log and time-stamping
-authority, their trusted_root.json, and two bundles about ../subject.json: one logged, one stamped. Needs the Python package
+authority, their trusted_root.json, and two bundles about subject.json: one logged, one stamped. With a digest in hex and a directory as
+arguments, as the end-to-end tests call it: about that digest, as logged.json and stamped.json in that directory. Needs the Python package
 `cryptography` and openssl. The keys are forgotten: to change one file, make all of them anew."""
-import base64, datetime, hashlib, json, pathlib, struct, subprocess, tempfile
+import base64, datetime, hashlib, json, pathlib, struct, subprocess, sys, tempfile
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -93,7 +94,7 @@ def logged(payload, signature, certificate, log_key):
         "envelopeHash": {"algorithm": "sha256", "value": "0" * 64},
         "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},
         "signatures": [{"signature": b64(signature), "verifier": b64(pem)}]}})
-    time, log = int(NOW.timestamp()) + 5, hashlib.sha256(spki(log_key)).digest()
+    time, log = int(NOW.timestamp()), hashlib.sha256(spki(log_key)).digest()
     promise = sign(log_key, canonical({"body": b64(body), "integratedTime": time, "logID": log.hex(), "logIndex": 1}))
     first, second = hashlib.sha256(b"\0other").digest(), hashlib.sha256(b"\0" + body).digest()
     top = hashlib.sha256(b"\1" + first + second).digest()
@@ -144,8 +145,8 @@ def keep(sample, bundle, subject):
     (directory / "signature").write_bytes(blob)
 
 
-def main():
-    subject = hashlib.sha256((HERE / "subject.json").read_bytes()).hexdigest()
+def make(subject):
+    """The logged bundle, the stamped one, and the trusted root for both."""
     (ca_key, ca), (clock_root_key, clock_root) = root("authority"), root("clock root")
     signer, ct_log, rekor, clock_key = key(), key(), key(), key()
     certificate = leaf(signer, ca_key, ca, ct_log)
@@ -155,14 +156,24 @@ def main():
     kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
     material = {"certificate": {"rawBytes": b64(der(certificate))}}
     entry = logged(payload, signature, certificate, rekor)
-    keep("keyless-log", {"mediaType": kind, "verificationMaterial": {**material, "tlogEntries": [entry]}, "dsseEnvelope": dsse}, subject)
     stamps = {"rfc3161Timestamps": [{"signedTimestamp": b64(stamp(signature, clock_key, clock))}]}
-    stamped = {**material, "timestampVerificationData": stamps}
-    keep("keyless-tsa", {"mediaType": kind, "verificationMaterial": stamped, "dsseEnvelope": dsse}, subject)
-    (HERE / "trusted_root.json").write_text(json.dumps({
+    bundle = lambda proof: {"mediaType": kind, "verificationMaterial": {**material, **proof}, "dsseEnvelope": dsse}
+    trusted = {
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": [log(rekor)],
         "certificateAuthorities": [authority([ca])], "ctlogs": [log(ct_log)],
-        "timestampAuthorities": [authority([clock, clock_root])]}))
+        "timestampAuthorities": [authority([clock, clock_root])]}
+    return bundle({"tlogEntries": [entry]}), bundle({"timestampVerificationData": stamps}), trusted
+
+
+def main():
+    if len(sys.argv) == 3:
+        files = zip(("logged.json", "stamped.json", "trusted_root.json"), make(sys.argv[1]))
+        return [(pathlib.Path(sys.argv[2]) / file).write_text(json.dumps(content)) for file, content in files]
+    subject = hashlib.sha256((HERE / "subject.json").read_bytes()).hexdigest()
+    by_log, by_clock, trusted = make(subject)
+    keep("keyless-log", by_log, subject)
+    keep("keyless-tsa", by_clock, subject)
+    (HERE / "trusted_root.json").write_text(json.dumps(trusted))
 
 
 main()

@@ -28,6 +28,13 @@ impl Valid {
         Self::between("20980101000000Z", "20991231235959Z")
     }
 
+    /// From the past until a point in time, in seconds since 1970 UTC.
+    pub fn until(seconds: i64) -> Self {
+        let text = bestfit_selector::time::Time { seconds, nanos: 0 }.to_string();
+        let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == 'Z').collect();
+        Self::between("20200101000000Z", &digits)
+    }
+
     fn between(from: &str, until: &str) -> Self {
         Self { from: from.to_owned(), until: until.to_owned() }
     }

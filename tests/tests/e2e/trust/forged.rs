@@ -1,7 +1,7 @@
 //! Signatures that are genuine, but of something else; and genuine artifacts that are no longer, or not yet, in force.
 
 use bestfit_tests::artifact::{self, fits, fits_nowhere};
-use bestfit_tests::image::{Descriptor, digest, media};
+use bestfit_tests::image::{Descriptor, media};
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::{Kind, Registry};
 use bestfit_tests::scenario::{Scenario, World, skip};
@@ -127,19 +127,7 @@ fn attestations(world: &mut World) {
 fn keyless_of_something_else(world: &mut World) {
     let (bundle, trusted_root) = recorded_keyless().unwrap_or_else(|why| skip(&why));
     let pair = unsigned(world, Kind::Docker);
-    let registry = world.registry(Kind::Docker);
-    let repository = &pair.image.repository;
-    let bytes = serde_json::to_vec(&bundle).expect("JSON");
-    registry.put_blob(repository, &digest(b"{}"), b"{}");
-    registry.put_blob(repository, &digest(&bytes), &bytes);
-    let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
-    let subject = registry.get_manifest(repository, &pair.artifact).expect("the artifact");
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": media::MANIFEST, "artifactType": kind,
-        "config": Descriptor::of(media::EMPTY, b"{}").json(), "layers": [Descriptor::of(kind, &bytes).json()],
-        "subject": Descriptor::of(media::MANIFEST, &subject).json(),
-    });
-    artifact::refer(registry, repository, &manifest);
+    super::keyless::attach(world.registry(Kind::Docker), &pair.image.repository, &pair.artifact, &bundle);
     let copied = world.node.dir.join("trusted_root.json");
     std::fs::copy(trusted_root, &copied).expect("the trusted root");
     let anybody =

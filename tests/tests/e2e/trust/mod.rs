@@ -4,8 +4,11 @@
 //! [`everywhere`] runs on every line of containerd: what depends on how it starts shims, shows errors or names runtimes. The
 //! rest runs on the newest line only: verifying happens in the decider, which never sees containerd.
 
+mod commands;
 mod forged;
 mod hidden;
+mod keyless;
+mod lasting;
 mod policy;
 mod reading;
 mod signers;
@@ -46,6 +49,9 @@ pub(crate) fn once() -> Vec<Scenario> {
         policy::SCENARIOS,
         site::SCENARIOS,
         undecided::SCENARIOS,
+        keyless::SCENARIOS,
+        lasting::SCENARIOS,
+        commands::SCENARIOS,
         verifiers::SCENARIOS,
     ]
     .concat()

@@ -1,5 +1,8 @@
 //! Whoever is killed when: nothing stays behind.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bestfit_tests::command::eventually;
@@ -69,11 +72,12 @@ fn clear(world: &World) {
 }
 
 /// What is left, without what the stock shim leaves in our place: a `runc` that is killed in the middle of its create,
-/// which is what containerd does to it when the client or the shim goes away, leaves `runc init`, its state and cgroups behind. That
-/// much is said, swept away, and not counted; `also` names more such kinds of one scenario.
+/// which is what containerd does to it when the client or the shim goes away, leaves `runc init`, its state and cgroups behind.
+/// That much is said, swept away, and not counted; `also` names more such kinds of one scenario.
 fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
     let (by_others, ours) = leftovers::apart(&world.node, |line| {
         let by_runc = line.starts_with("cgroup ") || line.starts_with("runc state ");
+        let by_runc = by_runc || line.strip_prefix("bundle ").is_some_and(|bundle| written_late(Path::new(bundle)));
         by_runc || line.trim_end().ends_with(": runc init") || also.iter().any(|kind| line.contains(kind))
     });
     if !by_others.is_empty() {
@@ -82,12 +86,21 @@ fn left_by_us(world: &World, also: &[&str]) -> Vec<String> {
         for socket in by_others.iter().filter_map(|line| line.strip_prefix("socket ")) {
             std::fs::remove_file(socket).ok();
         }
-        for bundle in by_others.iter().filter_map(|line| line.strip_prefix("bundle ")).map(std::path::Path::new) {
+        for bundle in by_others.iter().filter_map(|line| line.strip_prefix("bundle ")).map(Path::new) {
             leftovers::unmount_below(bundle);
             std::fs::remove_dir_all(bundle).ok();
         }
     }
     ours
+}
+
+/// Whether runc, which went on after its shim was killed, wrote into the bare directory below a root filesystem that containerd
+/// had unmounted: containerd 1.6 then fails to remove the bundle ("directory not empty").
+fn written_late(bundle: &Path) -> bool {
+    let rootfs = bundle.join("rootfs");
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    let bare = device(bundle).is_some() && device(bundle) == device(&rootfs);
+    bare && fs::read_dir(rootfs).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn client_killed(world: &mut World) {

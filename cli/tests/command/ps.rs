@@ -22,7 +22,7 @@ fn ps(worker: Option<&str>, arguments: &[&str]) -> Run {
 fn containers_are_listed() {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
     let list = format!(
-        r#"[ "$*" = "list --json --address /x.sock --namespace k8s.io" ] || exit 64
+        r#"[ "$*" = "list --address /x.sock --namespace k8s.io" ] || exit 64
 echo '[{{"namespace":"k8s.io","container":"0123456789abcdef0123456789","image":"reg.lan/app:v1","chosen":"{a}","default":"{b}","index":"{c}","status":"swapped","time":"2026-01-02T03:04:05Z"}},
 {{"namespace":"default","container":"web","image":"reg.lan/web:v1","chosen":null,"default":null,"index":null,"status":null,"time":null}}]'"#,
         a = digest("a"),

@@ -28,11 +28,10 @@ in_tree() { git -C "$tree" "$@"; }
 clean() { in_tree checkout -q -- . 2>/dev/null || true; }
 trap clean EXIT
 
-# Builds packages of the scratch tree; incrementally, as each patch changes a line or two.
+# Builds the programs of the scratch tree; incrementally, as each patch changes a line or two.
 build() {
-  local packages=()
-  for name; do packages+=(-p "bestfit-$name"); done
-  (cd "$tree" && CARGO_TARGET_DIR=$work/build CARGO_INCREMENTAL=1 timeout "$limit" cargo build -q "${packages[@]}")
+  (cd "$tree" && CARGO_TARGET_DIR=$work/build CARGO_INCREMENTAL=1 timeout "$limit" cargo build -q \
+    -p bestfit-cli -p bestfit-decider -p bestfit-worker -p bestfit-relay)
 }
 
 # Runs scenarios with what was built; all they say goes to a file.
@@ -85,7 +84,7 @@ if [[ $all ]]; then
     failed=1
   done < <(unnamed "${names[@]}")
 fi
-build cli decider worker relay
+build
 scenarios "$work/none.log" "${names[@]}"
 for name in "${names[@]}"; do
   if [[ $(said "$work/none.log" "$name") != "  ok "* ]]; then
@@ -100,7 +99,7 @@ for patch in "${patches[@]}"; do
   if ! in_tree apply "$file" 2>"$work/$patch.log"; then
     row "$patch" "" "DOES NOT APPLY: $work/$patch.log"
     failed=1
-  elif ! build decider worker relay 2>"$work/$patch.log"; then
+  elif ! build 2>"$work/$patch.log"; then
     row "$patch" "" "DOES NOT COMPILE: $work/$patch.log"
     failed=1
   else

@@ -2,6 +2,7 @@
 
 use bestfit_selector::nfd;
 use bestfit_selector::policy::{Otherwise, Undeclared};
+use bestfit_selector::target::Vendor;
 use toml::de::DeValue;
 
 use crate::model::{Config, Mode, PullDeadline};
@@ -37,6 +38,7 @@ pub const NAMESPACES: &str = "namespaces";
 
 const OTHERWISE: [(&str, Otherwise); 2] = [("run-default", Otherwise::RunDefault), ("deny", Otherwise::Deny)];
 const UNDECLARED: [(&str, Undeclared); 2] = [("fallback", Undeclared::Fallback), ("never", Undeclared::Never)];
+const VENDOR: [(&str, Vendor); 2] = [("strict", Vendor::Strict), ("features", Vendor::Features)];
 const NFD: [(&str, nfd::Mode); 2] = [("lenient", nfd::Mode::Lenient), ("strict", nfd::Mode::Strict)];
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -153,6 +155,15 @@ pub const KEYS: &[Key] = &[
               only what could not be seen is unknown.",
         read: |config, value| put(&mut config.selection.policy.nfd, word(value, &NFD)),
         show: |config| show_word(config.selection.policy.nfd, &NFD),
+    },
+    Key {
+        section: "selection",
+        name: "vendor",
+        expects: "\"strict\" or \"features\"",
+        doc: "Whether `io.archspec/cpu.target` of another vendor's processor fits where all its features are there. `strict`: a \
+              `zen5` runs nothing that was built for `skylake_avx512`; `features`: it does, where nothing of its own is deeper.",
+        read: |config, value| put(&mut config.selection.policy.vendor, word(value, &VENDOR)),
+        show: |config| show_word(config.selection.policy.vendor, &VENDOR),
     },
     Key {
         section: "trust",

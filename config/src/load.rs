@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bestfit_selector::nfd;
 use bestfit_selector::policy::{Otherwise, Policy, Undeclared};
 use bestfit_selector::schema::{Level, Schemas};
+use bestfit_selector::target::Vendor;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -313,6 +314,7 @@ impl State {
             ("on_no_fit", before.on_no_fit == Otherwise::Deny && after.on_no_fit != Otherwise::Deny),
             ("on_error", before.on_error == Otherwise::Deny && after.on_error != Otherwise::Deny),
             ("nfd", before.nfd == nfd::Mode::Strict && after.nfd != nfd::Mode::Strict),
+            ("vendor", before.vendor != after.vendor && after.vendor == Vendor::Features),
             ("undeclared", before.undeclared == Undeclared::Never && after.undeclared != Undeclared::Never),
         ]
         .into_iter()

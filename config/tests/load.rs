@@ -68,6 +68,7 @@ pull_deadline = "wait"
 referrers_lifetime = "1h30m"
 check = ["org.supercontainers/mpi.*"]
 nfd = "strict"
+vendor = "features"
 [trust]
 mode = "warn"
 image = "index"
@@ -159,6 +160,7 @@ fn a_profile_that_loosens_is_an_error() {
         ("on_no_fit", "deny", "run-default"),
         ("undeclared", "never", "fallback"),
         ("nfd", "strict", "lenient"),
+        ("vendor", "strict", "features"),
     ] {
         let section = |value: &str| format!("[selection]\n{key} = \"{value}\"\n");
         let loads = |base: &str, profile: &str| {

@@ -101,8 +101,10 @@ fn best(
         let why = "artifacts could not be read, and no entry is known to fit";
         return if strict { required(why) } else { otherwise(inputs.policy.on_error, why) };
     }
+    // A trusted no is left to `on_no_fit`; a default of which only its platform or the site says no has nobody's word.
+    let spoken_of = default_candidate.is_some_and(|candidate| !candidate.artifacts.is_empty());
     match default_candidate.map(|candidate| candidate.verdict) {
-        Some(Verdict::Incompatible) => {}
+        Some(Verdict::Incompatible) if spoken_of || !strict => {}
         _ if strict => return required("no entry is known to fit by an artifact of a signer whom this site trusts"),
         Some(Verdict::Undetermined) => return stay("no entry is known to fit, and nobody can tell about the default"),
         _ => return stay("no entry is known to fit, and nothing speaks against the default"),

@@ -115,7 +115,7 @@ impl<'a> Prepared<'a> {
 
     /// Asks about one host.
     pub fn on<'p>(&'p self, facts: &'p Facts) -> Asked<'p> {
-        let host = Host::new(facts, self.schemas());
+        let host = Host::new(facts, self.schemas(), self.inputs.policy.vendor);
         let rules = self.rules.on(&host);
         Asked { prepared: self, host, rules }
     }

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::facts::{Fact, Facts};
 use crate::microarch::{CpuDescription, Microarchitectures};
 use crate::policy::{Action, Otherwise, Rule, Undeclared};
+use crate::target::Vendor;
 use crate::testing::{Attach, attach, bare_inputs, facts, image, index, inputs, set, wrap};
 use crate::trust::{Signer, Standing, TrustMode};
 
@@ -141,12 +142,20 @@ fn example_1_the_deepest_ancestor_wins() {
 
 #[test]
 fn example_1_a_match_by_features_ranks_by_its_generic_ancestor() {
-    let mut facts = host_a();
-    let relaxed = set("x86_64 x86_64_v2 x86_64_v3 x86_64_v4 skylake_avx512 zen3 zen4 zen5");
-    facts.set("io.archspec", "cpu.candidates", Fact::known(relaxed, "policy"));
-    let (decision, name) = runs(&by_target(facts), &TARGETS);
+    let mut inputs = by_target(host_a());
+    inputs.policy.vendor = Vendor::Features;
+    let (decision, name) = runs(&inputs, &TARGETS);
     assert_eq!((name.as_str(), verdict(&decision, 3)), ("zen4", Verdict::Compatible));
     assert_eq!(decision.preferred[2], image("skylake_avx512"));
+    assert_eq!(
+        reason(&decision, 3),
+        "io.archspec/cpu.target = skylake_avx512: this host is zen5, has all its features, and selection.vendor asks for no \
+         more (/test/cpu.target)"
+    );
+    // A flag that is hidden is missing for every vendor, and what the default of the site is stays.
+    let mut masked = by_target(cpu("linux-rocky9-zen5", &["avx512f"]));
+    masked.policy.vendor = Vendor::Features;
+    assert_eq!(verdict(&runs(&masked, &TARGETS).0, 3), Verdict::Incompatible);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::compiled::Atom;
 use crate::decision::Answer;
 use crate::facts::{Fact, Facts, State, Value};
 use crate::schema::{Assertion, Group, Schemas};
-use crate::target;
+use crate::target::{self, Vendor};
 use crate::value::{Comparison, Depth, Scalar};
 
 #[expect(
@@ -30,6 +30,8 @@ pub struct Host<'a> {
     /// What keys mean.
     pub schemas: &'a Schemas,
     groups: Table<&'a str, Keys<'a>>,
+    /// What the site says about other vendors' microarchitectures.
+    vendor: Vendor,
     /// Answers about microarchitectures, which are asked for again and again.
     targets: RefCell<Table<Vec<Scalar>, (Answer, Depth)>>,
     /// Options and modules of the kernel, once one is asked for.
@@ -60,8 +62,8 @@ impl Keys<'_> {
 }
 
 impl<'a> Host<'a> {
-    /// A host with these facts, under these schemas.
-    pub fn new(facts: &'a Facts, schemas: &'a Schemas) -> Self {
+    /// A host with these facts, under these schemas, where the site says this about other vendors' microarchitectures.
+    pub fn new(facts: &'a Facts, schemas: &'a Schemas, vendor: Vendor) -> Self {
         let mut groups: Table<&'a str, Keys<'a>> = Table::new();
         for (group, keys) in &facts.facts {
             let found = groups.entry(group).or_default();
@@ -73,7 +75,7 @@ impl<'a> Host<'a> {
             }
             found.families.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         }
-        let mut host = Self { facts, schemas, groups, targets: RefCell::default(), kernel: OnceCell::new() };
+        let mut host = Self { facts, schemas, groups, vendor, targets: RefCell::default(), kernel: OnceCell::new() };
         host.derive();
         host
     }
@@ -167,6 +169,6 @@ impl<'a> Host<'a> {
 
     /// The same, with the words.
     pub(crate) fn explain_target(&self, wanted: &[Scalar], state: Option<&State>) -> Comparison {
-        target::compare(self.schemas.targets(), self.facts, wanted, state)
+        target::compare(self.schemas.targets(), self.facts, wanted, state, self.vendor)
     }
 }

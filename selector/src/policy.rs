@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::nfd;
 use crate::schema::Level;
+use crate::target::Vendor;
 use crate::trust::Trust;
 
 /// What a site asks for. The defaults change nothing but what artifacts clearly say.
@@ -28,6 +29,9 @@ pub struct Policy {
     /// Whose answer to NFD's rules counts: NFD's own, or ours where NFD stops.
     #[serde(skip_serializing_if = "nfd::Mode::is_lenient")]
     pub nfd: nfd::Mode,
+    /// Whether code for another vendor's microarchitecture runs where all its features are there.
+    #[serde(skip_serializing_if = "Vendor::is_strict")]
+    pub vendor: Vendor,
     /// The site's word on levels, by pattern (`GROUP/KEY`, `GROUP/prefix*`, `GROUP/*`): it goes before the document's and
     /// the schema's. The longest pattern wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,7 +1,10 @@
 //! Owns the question whether a host runs code that was compiled for a microarchitecture (reference/archspec.md §3): yes
-//! where the host is that target or a descendant, and where it has all its features under the same vendor.
+//! where the host is that target or a descendant, and where it has all its features under the same vendor; where the site
+//! says so, under another vendor, too.
 
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use crate::decision::Answer;
 use crate::facts::{Facts, State, Value};
@@ -18,9 +21,34 @@ pub const CANDIDATES: &str = "cpu.candidates";
 /// The host's flags as /proc/cpuinfo spells them, and archspec's other names of them (`sse4.1`, `avx512`, `neon`).
 pub const FEATURES: &str = "cpu.features";
 
+/// Whether a host runs what was compiled for another vendor's target, where it has all its features.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vendor {
+    /// It does not: code for `skylake_avx512` may be tuned for what a `zen5` does badly.
+    #[default]
+    Strict,
+    /// It does.
+    Features,
+}
+
+impl Vendor {
+    /// Whether it is the one that holds where the site says nothing.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub(crate) fn is_strict(&self) -> bool {
+        *self == Self::Strict
+    }
+}
+
 /// Holds any of `wanted` against the target or level in `host`.
-pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[Scalar], host: Option<&State>) -> Comparison {
-    let answers = wanted.iter().map(|name| one(graph, facts, &name.to_string(), host));
+pub fn compare(
+    graph: &Microarchitectures,
+    facts: &Facts,
+    wanted: &[Scalar],
+    host: Option<&State>,
+    vendor: Vendor,
+) -> Comparison {
+    let answers = wanted.iter().map(|name| one(graph, facts, &name.to_string(), host, vendor));
     let order = |comparison: &Comparison| match comparison.answer {
         Answer::True => 2,
         Answer::Unknown => 1,
@@ -30,7 +58,7 @@ pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[Scalar], hos
     best.unwrap_or_else(|| Comparison::new(Answer::Unknown, "an empty array asks for nothing"))
 }
 
-fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&State>) -> Comparison {
+fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&State>, vendor: Vendor) -> Comparison {
     let Some(wanted) = graph.get(name) else {
         let (name, version) = (json::plain(name, 60), graph.version());
         let text = format!("{name} is not in the archspec data {version}: update the archspec data");
@@ -54,9 +82,18 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
     if graph.runs(target, wanted) {
         return Comparison::satisfied(format!("this host is {host}"), [wanted.depth, 0, 0, 0]);
     }
-    if set(facts, CANDIDATES).is_some_and(|candidates| candidates.contains(&wanted.name)) {
+    // A match by features ranks by the generic target that it rests on.
+    let by_features = |text: String| {
         let depth = graph.generic(wanted).map_or(0, |generic| generic.depth);
-        return Comparison::satisfied(format!("this host is {host} and has all its features"), [depth, 0, 0, 0]);
+        Comparison::satisfied(text, [depth, 0, 0, 0])
+    };
+    if set(facts, CANDIDATES).is_some_and(|candidates| candidates.contains(&wanted.name)) {
+        return by_features(format!("this host is {host} and has all its features"));
+    }
+    if vendor == Vendor::Features && has_anothers_features(graph, facts, target, wanted) {
+        return by_features(format!(
+            "this host is {host}, has all its features, and selection.vendor asks for no more"
+        ));
     }
     // Whether it has all the features was not seen: that is no "no".
     if let Some(State::Unknown { why }) = facts.get(GROUP, CANDIDATES).map(|fact| &fact.state)
@@ -66,6 +103,22 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
         return Comparison::new(Answer::Unknown, text);
     }
     Comparison::new(Answer::False, format!("this host is {host}{}", why_not(graph, facts, target, wanted)))
+}
+
+/// Whether `wanted` is another vendor's target all of whose features were seen. Those of the host's own vendor and generic ones are
+/// candidates already where they fit; one that lists no features is told apart by something else.
+fn has_anothers_features(graph: &Microarchitectures, facts: &Facts, host: &Target, wanted: &Target) -> bool {
+    let of_another = wanted.vendor != GENERIC && wanted.vendor != maker(facts, host);
+    let seen = set(facts, FEATURES).is_some_and(|features| graph.missing(wanted, features).is_empty());
+    of_another && seen && !wanted.features.is_empty() && graph.family(host) == graph.family(wanted)
+}
+
+/// Who made the host's processor.
+fn maker<'a>(facts: &'a Facts, host: &'a Target) -> &'a str {
+    match facts.get(GROUP, "cpu.vendor").map(|fact| &fact.state) {
+        Some(State::Known { value: Value::Text(vendor) }) => vendor,
+        _ => &host.vendor,
+    }
 }
 
 /// What keeps this host from running `wanted`, as far as the facts tell.
@@ -78,11 +131,8 @@ fn why_not(graph: &Microarchitectures, facts: &Facts, host: &Target, wanted: &Ta
         let more = if missing.len() > 8 { ", …" } else { "" };
         return format!(", missing: {}{more}", missing[..missing.len().min(8)].join(", "));
     }
-    let vendor = match facts.get(GROUP, "cpu.vendor").map(|fact| &fact.state) {
-        Some(State::Known { value: Value::Text(vendor) }) => vendor,
-        _ => &host.vendor,
-    };
-    if wanted.vendor != GENERIC && wanted.vendor != *vendor {
+    let vendor = maker(facts, host);
+    if wanted.vendor != GENERIC && wanted.vendor != vendor {
         return format!(", made by {}, not {}", json::plain(vendor, 60), wanted.vendor);
     }
     String::new()
@@ -109,7 +159,7 @@ mod tests {
         let mut facts = Facts::default();
         facts.set(GROUP, TARGET, Fact::known(host.to_owned(), "/proc/cpuinfo"));
         let state = facts.get(GROUP, TARGET).map(|fact| fact.state.clone());
-        let found = compare(graph, &facts, &[Scalar::Text(wanted.to_owned())], state.as_ref());
+        let found = compare(graph, &facts, &[Scalar::Text(wanted.to_owned())], state.as_ref(), Vendor::Strict);
         (found.answer, found.detail)
     }
 
@@ -137,7 +187,7 @@ mod tests {
         facts.set(GROUP, CANDIDATES, Fact::unknown("EACCES", "/proc/cpuinfo"));
         let ask = |name: &str| {
             let state = facts.get(GROUP, TARGET).map(|fact| &fact.state);
-            compare(graph, &facts, &[Scalar::Text(name.to_owned())], state).answer
+            compare(graph, &facts, &[Scalar::Text(name.to_owned())], state, Vendor::Features).answer
         };
         assert_eq!([ask("zen2"), ask("zen4"), ask("neoverse_v2")], [Answer::True, Answer::Unknown, Answer::False]);
     }

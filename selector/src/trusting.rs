@@ -132,6 +132,17 @@ fn require_wants_a_trusted_word_about_what_runs() {
     let denied = under(TrustMode::Require, &other_does_not);
     assert_eq!(denied.outcome, Deny, "nobody speaks about the default");
     insta::assert_snapshot!(denied.why, @r#"no entry is known to fit by an artifact of a signer whom this site trusts: the container is refused (trust.mode = "require")"#);
+    let mut variant = other_does_not;
+    variant.index = index(&[("default", "linux/amd64/v4"), ("other", "linux/amd64")]);
+    variant.evidence.insert(Digest::of(&variant.index), Evidence::Read { list: None, artifacts: Vec::new() });
+    variant.facts.set("host", "cpu.level", crate::facts::Fact::known("v2", "cpuid"));
+    variant.default = Some(image("default"));
+    assert_eq!(under(TrustMode::Require, &variant).entries[0].verdict, Verdict::Incompatible);
+    assert_eq!(
+        outcomes(&variant),
+        [Default, Default, Default, Deny],
+        "its platform alone says no: nobody's word either"
+    );
     let mut variants = two();
     variants.index = index(&[("default", "linux/amd64"), ("other", "linux/amd64/v2")]);
     variants.evidence.insert(Digest::of(&variants.index), Evidence::Read { list: None, artifacts: Vec::new() });

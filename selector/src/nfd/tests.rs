@@ -2,6 +2,7 @@ use super::*;
 use crate::facts::Facts;
 use crate::features::{Features, Instance};
 use crate::schema::Schemas;
+use crate::target::Vendor;
 
 const RHEL: &str = "5.14.0-427.13.1.el9_4.x86_64";
 
@@ -36,7 +37,7 @@ fn rules(rules: &str) -> Spec {
 
 fn says(spec: &Spec, mode: Mode) -> Assessment {
     let facts = facts();
-    assess(spec, &Host::new(&facts, Schemas::builtin()), mode, Digest::of(b"a"))
+    assess(spec, &Host::new(&facts, Schemas::builtin(), Vendor::Strict), mode, Digest::of(b"a"))
 }
 
 fn term(term: &str) -> Assessment {
@@ -172,7 +173,7 @@ fn an_artifact_of_nfds_is_read_and_judged() {
     let meaning = crate::compiled::Meaning { schemas: Schemas::builtin(), policy: &policy };
     let prepared = crate::matching::Prepared::new(&parsed, &meaning);
     let (mut says, mut words) = (crate::matching::Summary::default(), crate::matching::Words::default());
-    Host::new(&facts, Schemas::builtin()).evaluate([&prepared].into_iter(), 0, &mut says, &mut words);
+    Host::new(&facts, Schemas::builtin(), Vendor::Strict).evaluate([&prepared].into_iter(), 0, &mut says, &mut words);
     assert_eq!(says.verdict(), crate::decision::Verdict::Compatible);
     assert_eq!(words.reasons[0].text, "nfd rule r: cpu.cpuid/AVX2 Exists: the host has it");
     let error = attach("compatibilities:\n- rules:\n  - matchFeature: []\n").unwrap_err().to_string();
@@ -202,7 +203,9 @@ fn what_is_known_to_be_absent_is_no_unknown() {
     let rule = "{name: r, matchFeatures: [{feature: pci.device, matchExpressions: {vendor: {op: In, value: [10de]}}}]}";
     let numa = "{name: r, matchFeatures: [{feature: memory.numa, matchExpressions: {is_numa: {op: IsTrue}}}]}";
     let ask = |rule: &str, facts: &Facts| {
-        assess(&rules(rule), &Host::new(facts, Schemas::builtin()), Mode::Lenient, Digest::of(b"a")).summary.answer
+        assess(&rules(rule), &Host::new(facts, Schemas::builtin(), Vendor::Strict), Mode::Lenient, Digest::of(b"a"))
+            .summary
+            .answer
     };
     let mut facts = Facts::default();
     assert_eq!((ask(rule, &facts), ask(numa, &facts)), (Answer::Unknown, Answer::Unknown));

@@ -72,18 +72,18 @@ fn measure(arguments: &Arguments) -> ExitCode {
         report::memory(&memory::measure(&mut node, &images.plain));
         return ExitCode::SUCCESS;
     }
+    // Each is printed as soon as it is there: what follows may fail.
     let starts = start::measure(&mut node, &images, arguments.n);
+    report::starts(&machine, &starts);
     if arguments.only == Some(Only::Starts) {
-        report::starts(&machine, &starts);
         return ExitCode::SUCCESS;
     }
     let memory = memory::measure(&mut node, &images.plain);
+    report::memory(&memory);
     let trust = trust::measure(&mut node, &registry, arguments.n);
     let lookups = lookup::measure(&mut node, registry);
     let (matching, facts) = (matching::measure(), facts::measure());
     let left = node.leftovers();
-    report::starts(&machine, &starts);
-    report::memory(&memory);
     report::lookups(&lookups);
     report::matching(&matching);
     report::facts(&facts);

@@ -1,7 +1,7 @@
 //! Owns measuring what a trust policy costs: a warm container against one whose policy is `off`, and a cold verification.
 
 use bestfit_tests::ctr::OURS;
-use bestfit_tests::image::Index;
+use bestfit_tests::image::{Image, Index};
 use bestfit_tests::node::{Node, Settings};
 use bestfit_tests::registry::{Kind, Registry};
 use bestfit_tests::signing::{self, Algorithm, Desk, Key, Way};
@@ -49,7 +49,9 @@ fn enforce(key: &Key) -> Settings {
 
 /// Pairs of starts of one image, whose artifact is signed: the policy is all that differs.
 fn warm(node: &mut Node, registry: &Registry, by: (&Desk, &Key), n: usize) -> (Median, Median) {
-    let reference = push(registry, &registry.host, "bench/signed", 2, by);
+    // About the default nothing is said, so that the signed artifact wins on either side.
+    let entries = [(Image::new("silent"), None), (Image::new("signed"), Some(artifact::fits()))];
+    let reference = push(registry, &registry.host, "bench/signed", &entries, by);
     node.ctr().pull(&reference);
     let policies = [Settings::default().select("referrers_lifetime", "2h"), enforce(by.1)];
     node.configure(&policies[0]);
@@ -80,20 +82,27 @@ fn worker_ms(node: &Node, warm: bool) -> f64 {
 
 fn verified(node: &mut Node, registry: &Registry, by: (&Desk, &Key), name: &'static str) -> Cold {
     let proxy = Proxy::before(&registry.host);
-    let reference = push(registry, &proxy.host, "bench/verified", MANY, by);
+    let reference = push(registry, &proxy.host, "bench/verified", &image::of_entries(MANY), by);
     let settings = Settings { mode: "observe", ..enforce(by.1) };
     lookup::decided(node, &proxy, &reference, (name, MANY), &settings)
 }
 
-/// Pushes an index of entries that all fit, each with an artifact that is signed as cosign does it by default.
-fn push(registry: &Registry, host: &str, repository: &str, entries: usize, (desk, key): (&Desk, &Key)) -> String {
-    let entries = image::of_entries(entries);
+/// Pushes an index with its artifacts, each of which is signed as cosign does it by default.
+fn push(
+    registry: &Registry,
+    host: &str,
+    repository: &str,
+    entries: &[(Image, Option<Value>)],
+    (desk, key): (&Desk, &Key),
+) -> String {
     let index = Index::of(&entries.iter().map(|(image, _)| image.clone()).collect::<Vec<_>>());
     registry.push(repository, "1", &index);
-    for (entry, (_, document)) in index.entries.iter().zip(&entries) {
-        let groups = document.as_ref().expect("a document");
-        let artifact = artifact::attach(registry, repository, &entry.descriptor, &artifact::compatibilities(groups));
-        desk.sign(&format!("{}/{repository}@{artifact}", registry.host), Way::Bundle(key));
+    for (entry, (_, document)) in index.entries.iter().zip(entries) {
+        if let Some(groups) = document {
+            let artifact =
+                artifact::attach(registry, repository, &entry.descriptor, &artifact::compatibilities(groups));
+            desk.sign(&format!("{}/{repository}@{artifact}", registry.host), Way::Bundle(key));
+        }
     }
     format!("{host}/{repository}:1")
 }

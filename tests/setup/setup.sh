@@ -12,7 +12,7 @@ export peers
 source "$here/say.sh"
 
 mkdir -p "$peers/bin"
-"$here/system.sh"
+"$here/system.sh" "$scope"
 "$here/rust.sh"
 "$here/debian.sh" bookworm containerd runc docker-registry busybox
 if [[ $scope == demo ]]; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the missing tools of the build from the distribution. A tool counts as there when the command or file is.
+# Installs the missing tools of the build, and unless for the `demo` of the tests, from the distribution. A tool counts as there
+# when the command or file is.
 set -euo pipefail
 # shellcheck source=tests/setup/say.sh
 source "$(dirname "$0")/say.sh"
@@ -15,6 +16,10 @@ command -v ip >/dev/null || missing+=(iproute2)
 command -v nsenter >/dev/null || missing+=(util-linux)
 command -v mount >/dev/null || missing+=(mount)
 command -v shellcheck >/dev/null || missing+=(shellcheck)
+if [[ ${1:-all} != demo ]]; then
+  # Makes the keyless signatures of the tests.
+  python3 -c 'import cryptography' 2>/dev/null || missing+=(python3-cryptography)
+fi
 
 if ((${#missing[@]} == 0)); then
   say "system tools: all there"

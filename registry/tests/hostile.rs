@@ -5,6 +5,9 @@
 mod server;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bestfit_registry::client::BackOff;
@@ -172,7 +175,7 @@ async fn oversized_answers_are_cut_off() {
         }
     };
     assert!(matches!(error, Error::WrongSize { .. }), "{error}");
-    let sent = server.flooded.load(std::sync::atomic::Ordering::SeqCst);
+    let sent = server.flooded.load(SeqCst);
     assert!(sent < 100 << 20, "{sent} bytes were taken");
 }
 
@@ -426,15 +429,22 @@ async fn what_is_cached_is_not_asked_for_and_poison_is_fetched_anew() {
     assert_eq!(ask().await.0, 0);
 }
 
+/// A registry with this list, and the switch that makes it fail.
+fn answering_until_it_fails(list: String) -> (Server, Arc<AtomicBool>) {
+    let failing = Arc::new(AtomicBool::new(false));
+    let switch = failing.clone();
+    let server = Server::start(move |_| match switch.load(SeqCst) {
+        true => status(500),
+        false => ok(INDEX, list.clone()),
+    });
+    (server, failing)
+}
+
 #[tokio::test]
 async fn outdated_lists_serve_while_the_registry_fails_and_say_so() {
     let root = tempfile::tempdir().unwrap();
-    let failing = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let switch = failing.clone();
-    let server = Server::start(move |_| match switch.load(std::sync::atomic::Ordering::SeqCst) {
-        true => status(500),
-        false => ok(INDEX, list(&[entry(&Digest::of(b"ours"), KIND)])),
-    });
+    let (server, failing) = answering_until_it_fails(list(&[entry(&Digest::of(b"ours"), KIND)]));
+    failing.store(true, SeqCst);
     let subject = Digest::of(b"subject");
     let get = async |stale_limit| {
         let cache = Some(root.path().join("cache"));
@@ -443,9 +453,9 @@ async fn outdated_lists_serve_while_the_registry_fails_and_say_so() {
     };
     let day = Duration::from_secs(86_400);
     assert!(get(day).await.is_err(), "nothing is known yet");
-    failing.store(false, std::sync::atomic::Ordering::SeqCst);
+    failing.store(false, SeqCst);
     assert_eq!(get(day).await.unwrap().source, Source::Api, "the error was not kept as absence");
-    failing.store(true, std::sync::atomic::Ordering::SeqCst);
+    failing.store(true, SeqCst);
     let stale = get(day).await.unwrap();
     assert_eq!((stale.manifests.len(), stale.source), (1, Source::Cache));
     assert!(stale.stale.unwrap().contains("HTTP 500"));
@@ -455,17 +465,12 @@ async fn outdated_lists_serve_while_the_registry_fails_and_say_so() {
 #[tokio::test]
 async fn an_outdated_empty_list_is_no_absence() {
     let root = tempfile::tempdir().unwrap();
-    let failing = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let switch = failing.clone();
-    let server = Server::start(move |_| match switch.load(std::sync::atomic::Ordering::SeqCst) {
-        true => status(500),
-        false => ok(INDEX, list(&[])),
-    });
+    let (server, failing) = answering_until_it_fails(list(&[]));
     let cache = Some(root.path().join("cache"));
     let client = Client::new(Options { cache, referrers_lifetime: Duration::ZERO, ..options() });
     let get = async || repository(&client, &server).referrers(&Digest::of(b"subject"), &[KIND]).await;
     assert!(get().await.unwrap().manifests.is_empty());
-    failing.store(true, std::sync::atomic::Ordering::SeqCst);
+    failing.store(true, SeqCst);
     let error = get().await.unwrap_err();
     assert!(matches!(error, Error::Status { status: 500, .. }), "{error}");
 }

@@ -81,12 +81,10 @@ fn best(
             return required("no entry has a compatibility artifact of a signer whom this site trusts");
         }
     }
-    let is_default =
-        |candidate: &&Candidate<'_>| default.is_some_and(|entry| entry.position == candidate.entry.position);
     let default_rank = default_candidate.and_then(|candidate| candidate.rank.as_ref());
     let mut fitting: Vec<&Candidate<'_>> = candidates.iter().filter(|candidate| candidate.rank.is_some()).collect();
     fitting.sort_by(|a, b| b.rank.cmp(&a.rank));
-    let better = fitting.iter().filter(|candidate| !is_default(candidate) && candidate.rank.as_ref() > default_rank);
+    let better = fitting.iter().filter(|candidate| candidate.rank.as_ref() > default_rank);
     let preferred = others(default, better.map(|candidate| candidate.entry.digest));
     match (preferred.first(), fitting.is_empty()) {
         (Some(best), _) => {

@@ -75,15 +75,20 @@ fn nothing_begun(world: &World) {
     assert!(journals.is_empty(), "{journals:?}");
 }
 
-fn worker(world: &mut World) {
-    let (image, gate) = stand(world);
-    let mut client = world.node.ctr().spawn(&["run", "--rm", "--runtime", TOLD, &image.reference, "one"]);
-    stands(world, &gate);
-    kill_the(WORKER);
+/// Waits for ctr, which must have run what containerd chose.
+fn the_default_ran(mut client: Child) {
     eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
     let out = client.wait_with_output().expect("ctr's output");
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success() && said.starts_with("build=plain\n"), "{out:?}");
+}
+
+fn worker(world: &mut World) {
+    let (image, gate) = stand(world);
+    let client = world.node.ctr().spawn(&["run", "--rm", "--runtime", TOLD, &image.reference, "one"]);
+    stands(world, &gate);
+    kill_the(WORKER);
+    the_default_ran(client);
     nothing_begun(world);
 }
 
@@ -92,16 +97,13 @@ fn worker(world: &mut World) {
 fn slow(world: &mut World) {
     let (image, gate) = stand(world);
     let run = ["--timeout", "12s", "run", "--rm", "--runtime", TOLD, &image.reference, "one"];
-    let mut client = world.node.ctr().spawn(&run);
+    let client = world.node.ctr().spawn(&run);
     stands(world, &gate);
     let worker = processes_with(WORKER);
     // Without an end, it would go on as soon as it has its answer; two seconds are left then.
     std::thread::sleep(Duration::from_millis(10_300));
     gate.answer();
-    eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
-    let out = client.wait_with_output().expect("ctr's output");
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.starts_with("build=plain\n"), "{out:?}");
+    the_default_ran(client);
     assert!(processes_with(WORKER).iter().all(|pid| !worker.contains(pid)), "the worker is still there");
     nothing_begun(world);
 }
@@ -206,10 +208,7 @@ fn at_the_same_time(world: &mut World) {
     std::thread::sleep(Duration::from_millis(300));
     assert!(client.try_wait().expect("wait").is_none(), "nobody waits for the one who undoes it");
     drop(other);
-    eventually("ctr ends", Duration::from_secs(30), || client.try_wait().expect("wait"));
-    let out = client.wait_with_output().expect("ctr's output");
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.starts_with("build=plain\n"), "{out:?}");
+    the_default_ran(client);
     nothing_begun(world);
 }
 

@@ -103,7 +103,7 @@ fn no_worker(world: &mut World) {
     untouched(world, STOCK, &pair.image);
 }
 
-/// The registry is silent, so that the worker is surely there when it is killed.
+/// The registry is silent, so that the worker is surely in the middle when it is killed.
 fn killed(world: &mut World) {
     let mut registry = Registry::start(Kind::Docker).unwrap_or_else(|why| skip(&why));
     let index = Index::of(&[Image::new("plain"), Image::new("better")]);
@@ -113,11 +113,15 @@ fn killed(world: &mut World) {
     let _silence = registry.fall_silent();
     for (settings, runs) in [(require(), false), (enforce(), true)] {
         world.node.configure(&settings.select("decision_deadline", "20s"));
-        let client = world.node.ctr().spawn(&["run", "--rm", "--runtime", OURS, &image.reference, "one"]);
-        let worker = eventually("a worker with its decider", Duration::from_secs(20), || {
-            processes_with("bestfit-decider").first().and_then(|_| processes_with("bestfit-worker").first().copied())
+        let mut client = world.node.ctr().spawn(&["run", "--rm", "--runtime", OURS, &image.reference, "one"]);
+        // One that dies before its Create is there has another in its place, until the Create is.
+        eventually("ctr ends", Duration::from_secs(60), || {
+            if !processes_with("bestfit-decider").is_empty() {
+                let workers = processes_with("bestfit-worker create ");
+                workers.into_iter().for_each(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default());
+            }
+            client.try_wait().expect("wait")
         });
-        kill(Pid::from_raw(worker), Signal::SIGKILL).expect("kill");
         let out = client.wait_with_output().expect("ctr");
         let stderr = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.success(), runs, "{stderr}");

@@ -69,6 +69,12 @@ pub(crate) fn outdated(trust: &Trust, parsed: &Parsed, now: i64) -> Option<Strin
     (age > limit).then(|| format!("{name}: {} days old, more than this site allows (trust.max_age)", age / 86_400))
 }
 
+/// The second from which on a signed artifact, which is not too old yet, is too old.
+pub(crate) fn outdated_from(trust: &Trust, parsed: &Parsed) -> Option<i64> {
+    let limit = trust.max_age.filter(|_| parsed.signer.is_some())?;
+    Some(parsed.created?.seconds.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX)).saturating_add(1))
+}
+
 /// Why nothing may be swapped.
 pub(crate) struct Unsigned {
     pub(crate) why: String,

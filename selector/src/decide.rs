@@ -125,6 +125,15 @@ impl<'a> Prepared<'a> {
         self.slots.len()
     }
 
+    /// The second from which on an artifact that counts is older than the site allows: no decision holds longer.
+    pub fn outdated_from(&self) -> Option<i64> {
+        [&self.shared]
+            .into_iter()
+            .chain(self.slots.iter().map(|slot| &slot.found))
+            .filter_map(|found| found.outdated_from)
+            .min()
+    }
+
     fn schemas(&self) -> &Schemas {
         self.schemas.as_ref().unwrap_or(Schemas::builtin())
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::admission::{Admission, admit, outdated};
+use crate::admission::{Admission, admit, outdated, outdated_from};
 use crate::artifact::{self, ArtifactError, MAX_ARTIFACTS, Parsed};
 use crate::compiled::Meaning;
 use crate::decision::{Answer, Evidence, Inputs, Reason};
@@ -30,6 +30,8 @@ pub struct Found {
     pub unsigned: bool,
     /// What authors should know.
     pub notes: Vec<String>,
+    /// The second from which on one of them is older than the site allows.
+    pub outdated_from: Option<i64>,
     /// What its image config requires.
     required: Vec<Required>,
     /// Why something about it is not known.
@@ -178,11 +180,15 @@ impl Found {
                 None
             }
         };
-        if let Some(why) = parsed.as_ref().and_then(|parsed| outdated(&inputs.policy.trust, parsed, inputs.now)) {
+        let trust = &inputs.policy.trust;
+        if let Some(why) = parsed.as_ref().and_then(|parsed| outdated(trust, parsed, inputs.now)) {
             self.notes.push(why);
-            if inputs.policy.trust.mode.only_trusted() {
+            if trust.mode.only_trusted() {
                 return None;
             }
+        } else {
+            let until = parsed.as_ref().and_then(|parsed| outdated_from(trust, parsed));
+            self.outdated_from = self.outdated_from.into_iter().chain(until).min();
         }
         self.unsigned |= parsed.as_ref().is_some_and(|parsed| parsed.signer.is_none());
         self.any = true;

@@ -171,8 +171,9 @@ pub struct Answer {
     pub gather_us: u64,
     /// How long matching took, in microseconds.
     pub decide_us: u64,
-    /// How long the same question has the same answer: until the first list that was read needs to be read again. None
-    /// where something could not be read, or a list is used although it is outdated.
+    /// How long the same question has the same answer: until the first list that was read needs to be read again, or an
+    /// artifact is older than the site allows. None where something could not be read, or a list is used although it is
+    /// outdated.
     pub fresh: Option<Duration>,
     /// What the kernel could not hold the decider back from, in words; empty where it has all that is asked of it.
     #[serde(default)]

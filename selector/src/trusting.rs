@@ -1,7 +1,7 @@
 //! What signatures change about a decision (reference: trust.md, "Attacks"; matching.md §6): tables over modes, each with the
 //! outcome and the sentence that people read.
 
-use crate::decide::decide;
+use crate::decide::{Prepared, decide};
 use crate::decision::{Decision, Evidence, Inputs, Outcome, Verdict};
 use crate::digest::Digest;
 use crate::index::ARTIFACT_TYPE;
@@ -166,6 +166,24 @@ fn old_artifacts_and_those_without_a_date_do_not_count_where_the_site_sets_a_lim
     let note = under(TrustMode::Enforce, &inputs).notes.concat();
     assert!(note.ends_with("it has no date, and this site sets a limit (trust.max_age)"), "{note}");
     assert!(inputs.now == NOW);
+}
+
+/// A decision that is remembered ends before an artifact is too old.
+#[test]
+fn an_artifact_says_from_when_on_it_is_too_old() {
+    let mut inputs = standing(saying(two(), "other", &[FITS]), "other", &vendor());
+    inputs.policy.trust.mode = TrustMode::Enforce;
+    let from = |inputs: &Inputs| Prepared::new(inputs).unwrap().outdated_from();
+    assert_eq!(from(&inputs), None, "this site sets no limit");
+    inputs.policy.trust.max_age = Some(40 * 86_400);
+    let until = from(&inputs).unwrap();
+    for (now, outcome, left) in [(until - 1, Swap, Some(until)), (until, Default, None)] {
+        inputs.now = now;
+        assert_eq!((decide(&inputs).unwrap().outcome, from(&inputs)), (outcome, left), "{now} of {until}");
+    }
+    inputs.now = NOW;
+    inputs.standings.clear();
+    assert_eq!(from(&inputs), None, "it does not count, however old");
 }
 
 #[test]

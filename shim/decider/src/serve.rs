@@ -3,11 +3,11 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bestfit_registry::client::BackOff;
 use bestfit_registry::{Client, Options, Reference, Repository, network};
-use bestfit_selector::decide::decide;
+use bestfit_selector::decide::Prepared;
 use bestfit_selector::decision::{ImageConfigs, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
@@ -116,7 +116,11 @@ async fn answer(
     let matching = Instant::now();
     let images = ask.images.clone().zip(images).map(|(user, of)| ImageConfigs { user, of });
     let inputs = Inputs { evidence, standings, images, ..ask.into_inputs(index) };
-    let decision = decide(&inputs).map_err(|error| error.to_string())?;
+    let prepared = Prepared::new(&inputs).map_err(|error| error.to_string())?;
+    let decision = prepared.on(&inputs.facts).decide().map_err(|error| error.to_string())?;
+    // An answer that is remembered must not outlast the age that an artifact may have.
+    let left = prepared.outdated_from().map(|second| u64::try_from(second.saturating_sub(inputs.now)).unwrap_or(0));
+    let fresh = fresh.map(|fresh| left.map_or(fresh, |left| fresh.min(Duration::from_secs(left))));
     Ok(Answer {
         decision,
         requests: client.requests(),

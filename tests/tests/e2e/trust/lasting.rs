@@ -1,27 +1,42 @@
-//! How long a certificate counts: after it has expired only where a time stamp proves that it had not when it signed; and no
-//! decision outlasts it.
+//! How long a certificate counts: after it has expired only where a time stamp proves that it had not when it signed. How long
+//! an artifact counts where the site sets a maximum age. No decision outlasts either.
 
 use std::time::{Duration, SystemTime};
 
+use bestfit_selector::time::Time;
+use bestfit_tests::artifact::fits;
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World, skip};
 use bestfit_tests::signing::{Valid, Way};
 use serde_json::json;
 
-use super::{desk, followed, ignored, sign, unsigned, untrusted};
+use super::{desk, enforce, followed, ignored, pair_with, sign, unsigned, untrusted, vendor};
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "trust: a certificate that expires after it signed, with and without a time stamp",
-    run: expires,
-}];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "trust: a certificate that expires after it signed, with and without a time stamp", run: expires },
+    Scenario { name: "trust: an artifact that becomes too old is not remembered any longer", run: becomes_too_old },
+];
 
-/// How long the certificate is valid: enough for signing and two containers.
+/// How long the certificate is valid, and the artifact not too old: enough for signing and two containers.
 const SECONDS: i64 = 45;
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
     i64::try_from(since.as_secs()).expect("a time")
+}
+
+/// The scenario cannot be played where signing took almost all of the time.
+fn in_time(until: i64) {
+    if now() + 15 > until {
+        skip("this machine is too slow: what must not have expired yet is about to");
+    }
+}
+
+fn pass(until: i64) {
+    while now() <= until {
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn expires(world: &mut World) {
@@ -35,15 +50,11 @@ fn expires(world: &mut World) {
     let stamped = format!("{plain}certificates.tsa = {:?}\n", stamps.chain);
     let policy = |accepted: &String| Settings::default().trust("enforce", std::slice::from_ref(accepted));
     world.node.configure(&policy(&plain));
-    if now() + 15 > until {
-        skip("this machine is too slow: the certificate is about to expire already");
-    }
+    in_time(until);
     followed(world, &pair);
     let again = followed(world, &pair);
     assert_ne!(again["remembered"], json!(true), "the decision would outlast the certificate: {again:#}");
-    while now() <= until {
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    pass(until);
     // Nothing is new but the time: neither cache nor state.
     untrusted(&ignored(world, &pair), &pair.artifact, "was valid until");
     world.node.configure(&policy(&stamped));
@@ -51,4 +62,23 @@ fn expires(world: &mut World) {
     assert_eq!(followed(world, &pair)["remembered"], json!(true), "a stamp does not expire");
     world.node.configure(&policy(&plain));
     untrusted(&ignored(world, &pair), &pair.artifact, "was valid until");
+}
+
+/// The list of referrers is fresh for ten minutes; the artifact is too old before that.
+fn becomes_too_old(world: &mut World) {
+    const LIMIT: i64 = 3600;
+    let until = now() + SECONDS;
+    let created = Time { seconds: until - LIMIT, nanos: 0 }.to_string();
+    let annotations = json!({"org.opencontainers.image.created": created});
+    let pair = pair_with(world, Kind::Docker, &fits(), &annotations);
+    sign(world, Kind::Docker, &pair, &pair.artifact, Way::Bundle(&vendor()));
+    let mut policy = enforce();
+    policy.trust = policy.trust.replacen("[trust]\n", &format!("[trust]\nmax_age = \"{LIMIT}s\"\n"), 1);
+    world.node.configure(&policy);
+    in_time(until);
+    followed(world, &pair);
+    assert_eq!(followed(world, &pair)["remembered"], json!(true), "it is young enough");
+    pass(until);
+    let record = ignored(world, &pair);
+    assert!(record["decision"]["notes"].to_string().contains("more than this site allows"), "{record:#}");
 }

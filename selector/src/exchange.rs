@@ -175,6 +175,9 @@ pub struct Answer {
     /// artifact is older than the site allows. None where something could not be read, or a list is used although it is
     /// outdated.
     pub fresh: Option<Duration>,
+    /// How long it stays so whatever is attached or signed meanwhile: until a signature that counts ends, or an artifact is
+    /// older than the site allows. A pod may keep the answer for so long.
+    pub lasts: Duration,
     /// What the kernel could not hold the decider back from, in words; empty where it has all that is asked of it.
     #[serde(default)]
     pub unenforced: Vec<String>,

@@ -51,6 +51,10 @@ pub struct Record {
     /// were read for it have not expired.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub remembered: bool,
+    /// Whether the decision was kept for the pod: it was made for an earlier container of it, its inputs are the same, and the
+    /// lists that were read for it have expired.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub sticky: bool,
     /// How many requests went out to registries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub requests: Option<u64>,
@@ -105,6 +109,7 @@ impl Record {
             refused: Vec::new(),
             untouched: None,
             remembered: false,
+            sticky: false,
             requests: None,
             unenforced: Vec::new(),
             timings: BTreeMap::new(),

@@ -61,6 +61,15 @@ pub(crate) struct Roots {
 pub(crate) struct Signer {
     pub(crate) certificate: Certificate,
     pub(crate) key: PublicKey,
+    /// The last second at which no certificate of the path has expired.
+    until: i64,
+}
+
+impl Signer {
+    /// The last second at which the path still holds: for ever, where the time of signing is proven.
+    pub(crate) fn until(&self, proven: Option<i64>) -> i64 {
+        proven.map_or(self.until, |_| i64::MAX)
+    }
 }
 
 /// Reads all certificates of a PEM; there may be none.
@@ -119,15 +128,15 @@ impl Roots {
         }
         let certificate = read(&chain.leaf)?;
         // First its own dates: webpki would only say that there is no path.
-        check_dates(&certificate, time)?;
+        let mut until = check_dates(&certificate, time)?;
         for der in self.path(chain, usage, time)? {
             let link = read(&der)?;
-            check_dates(&link, time)?;
+            until = until.min(check_dates(&link, time)?);
             check_revoked(&link, &der, asked)?;
         }
         check_usage(&certificate, usage)?;
         let key = PublicKey::from_spki(&spki(&certificate)?).map_err(Refusal::Key)?;
-        Ok(Signer { certificate, key })
+        Ok(Signer { certificate, key, until })
     }
 
     /// The certificates of the path: leaf, those between, root.
@@ -173,12 +182,13 @@ fn spki(certificate: &Certificate) -> Result<Vec<u8>, Refusal> {
     spki.to_der().map_err(|error| Refusal::malformed("the certificate", error))
 }
 
-fn check_dates(certificate: &Certificate, time: i64) -> Result<(), Refusal> {
+/// The last second at which the certificate is valid, as it is at `time`.
+fn check_dates(certificate: &Certificate, time: i64) -> Result<i64, Refusal> {
     let validity = &certificate.tbs_certificate.validity;
     let seconds = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
     let (from, until) = (seconds(validity.not_before), seconds(validity.not_after));
     if (from..=until).contains(&time) {
-        return Ok(());
+        return Ok(until);
     }
     let name = shown(&certificate.tbs_certificate.subject.to_string());
     Err(if time < from { Refusal::NotYetValid { name, from, time } } else { Refusal::Expired { name, until, time } })

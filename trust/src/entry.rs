@@ -70,13 +70,14 @@ impl<'a> Entry<'a> {
         self.accept.scopes.is_empty() || self.accept.scopes.iter().any(|scope| covers(scope, repository))
     }
 
-    /// Whether the signature is one of this entry's; `None` where it is of a kind that the entry has nothing to do with.
-    pub(crate) fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<(), Refusal>> {
+    /// Whether the signature is one of this entry's, and until when (the last second) it stays so; `None` where it is of a kind
+    /// that the entry has nothing to do with.
+    pub(crate) fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<i64, Refusal>> {
         let means = match &self.means {
             Ok(means) => means,
             Err(problem) => return Some(Err(problem.clone())),
         };
-        Some(means.verify(signature, asked)?.and_then(|()| self.check_reference(signature)))
+        Some(means.verify(signature, asked)?.and_then(|until| self.check_reference(signature).map(|()| until)))
     }
 
     /// Of all forms only the older one of cosign names a repository. Where an entry speaks for some alone, a signature made
@@ -93,16 +94,16 @@ impl<'a> Entry<'a> {
 }
 
 impl Means {
-    fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<(), Refusal>> {
+    fn verify(&self, signature: &Signature, asked: &Asked<'_>) -> Option<Result<i64, Refusal>> {
         match (self, signature) {
             (Self::Key(key), Signature::Sigstore(signature)) if signature.by_key() => {
-                Some(signature.check_key(key).and_then(|()| not_revoked(key.id(), asked)))
+                Some(signature.check_key(key).and_then(|()| not_revoked(key.id(), asked)).map(|()| i64::MAX))
             }
             (Self::Certificates(authority), Signature::Sigstore(signature)) if !signature.by_key() => {
                 Some(authority.verify(signature, asked))
             }
             (Self::Keyless(keyless), Signature::Sigstore(signature)) if !signature.by_key() => {
-                Some(keyless.verify(signature, asked))
+                Some(keyless.verify(signature, asked).map(|()| i64::MAX))
             }
             (Self::Notation(store), Signature::Notation(envelope)) => Some(store.verify(envelope, asked)),
             _ => None,
@@ -110,15 +111,15 @@ impl Means {
     }
 }
 
-/// When a signature was made, as far as that is proven: by its time stamps where the site knows an authority, of which all must
-/// hold; else only now is known, and certificates must be valid now.
+/// When a signature was made, if that is proven: by its time stamps where the site knows an authority, of which all must hold.
+/// Else only now is known, and certificates must be valid now.
 pub(crate) fn proven_time<'s>(
     stamps: impl Iterator<Item = &'s [u8]>,
     signature: &[u8],
     tsa: Option<&Roots>,
     asked: &Asked<'_>,
-) -> Result<i64, Refusal> {
-    let Some(tsa) = tsa else { return Ok(asked.now) };
+) -> Result<Option<i64>, Refusal> {
+    let Some(tsa) = tsa else { return Ok(None) };
     let mut proven = None;
     for (count, stamp) in stamps.enumerate() {
         if count == MAX_STAMPS {
@@ -127,7 +128,7 @@ pub(crate) fn proven_time<'s>(
         let time = Token::read(stamp)?.verify(signature, tsa, asked)?;
         proven = Some(proven.map_or(time, |latest: i64| latest.max(time)));
     }
-    Ok(proven.unwrap_or(asked.now))
+    Ok(proven)
 }
 
 /// Refuses a key or certificate that the site has revoked.

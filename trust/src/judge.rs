@@ -23,11 +23,24 @@ const MAX_REASONS: usize = 64;
 /// Of several the most trusted signer counts. Where none holds, a signature that could not be read, or that is one too many
 /// (more than [`MAX_SIGNATURES`]), makes the outcome [`Standing::Unknown`]: it might have been the one.
 pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Candidate], now: i64) -> Standing {
+    judge_until(trust, subject, repository, candidates, now).0
+}
+
+/// The same, with the last second at which the signature that made it [`Standing::Trusted`] holds: `i64::MAX` where no date ends
+/// it, and for what nobody trusted.
+pub fn judge_until(
+    trust: &Trust,
+    subject: &Digest,
+    repository: &str,
+    candidates: &[Candidate],
+    now: i64,
+) -> (Standing, i64) {
+    let untrusted = |why: String| (Standing::Untrusted { why: vec![why] }, i64::MAX);
     if trust.revoked_digests.contains(subject) {
-        return Standing::Untrusted { why: vec![Refusal::Revoked(*subject).to_string()] };
+        return untrusted(Refusal::Revoked(*subject).to_string());
     }
     if candidates.is_empty() {
-        return Standing::Untrusted { why: vec![NO_SIGNATURE.to_owned()] };
+        return untrusted(NO_SIGNATURE.to_owned());
     }
     let entries = trust
         .accept
@@ -40,7 +53,8 @@ pub fn judge(trust: &Trust, subject: &Digest, repository: &str, candidates: &[Ca
     for candidate in candidates {
         court.hear(candidate);
     }
-    court.standing()
+    let until = court.best.map_or(i64::MAX, |(_, until)| until);
+    (court.standing(), until)
 }
 
 /// What is wrong with the keys and roots of a site: the position in [`Trust::accept`], and the mistake.
@@ -56,8 +70,8 @@ struct Court<'a> {
     entries: Vec<Entry<'a>>,
     asked: Asked<'a>,
     seen: usize,
-    /// The position of the most trusted entry that a signature holds for.
-    best: Option<usize>,
+    /// The position of the most trusted entry that a signature holds for, and the last second at which it does.
+    best: Option<(usize, i64)>,
     unread: Option<String>,
     reasons: Vec<String>,
 }
@@ -128,17 +142,17 @@ impl Court<'_> {
 
     /// Holds a signature against the entries, the most trusted first.
     fn compare(&mut self, exhibit: &Exhibit<'_>, signature: &Signature) -> Result<(), Refusal> {
-        let better = |entry: &&Entry<'_>| self.best.is_none_or(|best| entry.position < best);
+        let better = |entry: &&Entry<'_>| self.best.is_none_or(|(best, _)| entry.position < best);
         let mut refused = Vec::new();
         let mut holds = None;
         for entry in self.entries.iter().filter(better) {
             let covers = entry.covers(self.asked.repository);
             match (entry.verify(signature, &self.asked), covers) {
-                (Some(Ok(())), true) => {
-                    holds = Some(entry.position);
+                (Some(Ok(until)), true) => {
+                    holds = Some((entry.position, until));
                     break;
                 }
-                (Some(Ok(())), false) => {
+                (Some(Ok(_)), false) => {
                     refused.push((entry.name(), Refusal::OutOfScope(self.asked.repository.to_owned())));
                 }
                 (Some(Err(refusal)), true) => refused.push((entry.name(), refusal)),
@@ -171,7 +185,7 @@ impl Court<'_> {
     }
 
     fn standing(self) -> Standing {
-        if let Some(signer) = self.best.and_then(|position| self.trust.signer(position)) {
+        if let Some(signer) = self.best.and_then(|(position, _)| self.trust.signer(position)) {
             return Standing::Trusted(signer);
         }
         if let Some(why) = self.unread {

@@ -35,7 +35,7 @@ use std::fmt;
 
 use bestfit_selector::digest::Digest;
 
-pub use judge::{judge, problems};
+pub use judge::{judge, judge_until, problems};
 
 use manifest::Manifest;
 

@@ -145,11 +145,12 @@ impl Protected {
 }
 
 impl Store {
-    /// Whether the signature is by somebody below this store.
-    pub(crate) fn verify(&self, envelope: &Envelope, asked: &Asked<'_>) -> Result<(), Refusal> {
+    /// Whether the signature is by somebody below this store, and the last second at which it is.
+    pub(crate) fn verify(&self, envelope: &Envelope, asked: &Asked<'_>) -> Result<i64, Refusal> {
         let protected = &envelope.protected;
-        let time = proven_time(envelope.stamp.as_deref().into_iter(), &envelope.signature, self.tsa.as_ref(), asked)?;
-        let signer = self.roots.verify(&envelope.chain, Usage::Notation, time, asked)?;
+        let stamps = envelope.stamp.as_deref().into_iter();
+        let proven = proven_time(stamps, &envelope.signature, self.tsa.as_ref(), asked)?;
+        let signer = self.roots.verify(&envelope.chain, Usage::Notation, proven.unwrap_or(asked.now), asked)?;
         let Some(scheme) = protected.scheme_of(&signer.key) else {
             return Err(Refusal::Algorithm(shown(&protected.algorithm)));
         };
@@ -159,7 +160,8 @@ impl Store {
         if !self.identities.is_empty() {
             Identity::check(&self.identities, &signer.certificate)?;
         }
-        protected.check_dates(asked.now)
+        protected.check_dates(asked.now)?;
+        Ok(protected.expiry.map_or(i64::MAX, |until| until - 1).min(signer.until(proven)))
     }
 }
 

@@ -64,12 +64,13 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Whether the signature is by somebody below these roots.
-    pub(crate) fn verify(&self, signature: &Sigstore, asked: &Asked<'_>) -> Result<(), Refusal> {
+    /// Whether the signature is by somebody below these roots, and the last second at which it is.
+    pub(crate) fn verify(&self, signature: &Sigstore, asked: &Asked<'_>) -> Result<i64, Refusal> {
         let chain = signature.chain().ok_or(Refusal::OtherKey)?;
-        let time = proven_time(signature.stamps(), signature.signature(), self.tsa.as_ref(), asked)?;
-        let signer = self.roots.verify(&chain, Usage::Code, time, asked)?;
+        let proven = proven_time(signature.stamps(), signature.signature(), self.tsa.as_ref(), asked)?;
+        let signer = self.roots.verify(&chain, Usage::Code, proven.unwrap_or(asked.now), asked)?;
         certificates::check_identity(&signer.certificate, &self.identities)?;
-        signature.check_key(&signer.key)
+        signature.check_key(&signer.key)?;
+        Ok(signer.until(proven))
     }
 }

@@ -42,6 +42,8 @@ pub struct Gathered {
     pub signatures: BTreeMap<Digest, Vec<Digest>>,
     /// How long the same question has the same answer; none where something could not be read.
     pub fresh: Option<Duration>,
+    /// How long the signatures that count do so, whatever is attached or signed meanwhile.
+    pub lasts: Duration,
 }
 
 /// How long the evidence of an index that carries its artifacts holds: nothing in it can change but dates in the future.
@@ -84,7 +86,8 @@ pub async fn gather(
     });
     let (found, images) = join(side_by_side(subjects), side_by_side(images)).await;
     let all = images.iter().all(|(_, config)| config.read.is_ok());
-    let mut gathered = Gathered { fresh: all.then_some(Duration::MAX), ..Gathered::default() };
+    let fresh = all.then_some(Duration::MAX);
+    let mut gathered = Gathered { fresh, lasts: Duration::MAX, ..Gathered::default() };
     gathered.images = (configs && !carries).then(|| images.into_iter().collect());
     for (digest, Subject { evidence, fresh, looked }) in found {
         let mut until = |fresh: Option<Duration>| {
@@ -92,8 +95,9 @@ pub async fn gather(
         };
         until(fresh.filter(|_| all_read(&evidence)));
         gathered.evidence.insert(digest, evidence);
-        for (signed, Looked { standing, signatures, fresh }) in looked {
+        for (signed, Looked { standing, signatures, fresh, lasts }) in looked {
             until(fresh);
+            gathered.lasts = gathered.lasts.min(lasts);
             gathered.signatures.insert(signed, signatures);
             gathered.standings.insert(signed, standing);
         }

@@ -111,7 +111,7 @@ async fn answer(
     }
     let verifier = Verifier { trust, name, now: ask.now };
     let gathered = gather(repository, &parsed, &ask.host, &verifier, ask.images.is_some(), Some(ask.deadline));
-    let Gathered { evidence, standings, images, fresh, .. } = gathered.await;
+    let Gathered { evidence, standings, images, fresh, lasts, .. } = gathered.await;
     let gather_us = micros(started);
     let matching = Instant::now();
     let images = ask.images.clone().zip(images).map(|(user, of)| ImageConfigs { user, of });
@@ -120,13 +120,15 @@ async fn answer(
     let decision = prepared.on(&inputs.facts).decide().map_err(|error| error.to_string())?;
     // An answer that is remembered must not outlast the age that an artifact may have.
     let left = prepared.outdated_from().map(|second| u64::try_from(second.saturating_sub(inputs.now)).unwrap_or(0));
-    let fresh = fresh.map(|fresh| left.map_or(fresh, |left| fresh.min(Duration::from_secs(left))));
+    let left = left.map_or(Duration::MAX, Duration::from_secs);
+    let (fresh, lasts) = (fresh.map(|fresh| fresh.min(left)), lasts.min(left));
     Ok(Answer {
         decision,
         requests: client.requests(),
         gather_us,
         decide_us: micros(matching),
         fresh,
+        lasts,
         unenforced: Vec::new(),
     })
 }

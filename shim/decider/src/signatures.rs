@@ -8,7 +8,7 @@ use bestfit_registry::{Descriptor, Error, Referrers, Repository};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::json::plain;
 use bestfit_selector::trust::{ImageSigned, Standing, Trust, TrustMode};
-use bestfit_trust::{ARTIFACT_TYPES, Candidate, MAX_BLOB, MAX_SIGNATURES, judge, wanted};
+use bestfit_trust::{ARTIFACT_TYPES, Candidate, MAX_BLOB, MAX_SIGNATURES, judge_until, wanted};
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt};
 
@@ -37,12 +37,14 @@ pub(crate) struct Looked {
     /// How long the same look has the same outcome; none where something could not be read, or a certificate begins or ends
     /// to be valid before the lists are read again.
     pub(crate) fresh: Option<Duration>,
+    /// How long the signature that counts does so, whatever is signed meanwhile.
+    pub(crate) lasts: Duration,
 }
 
 impl Looked {
     /// Nobody can say whether it is signed.
     pub(crate) fn unknown(why: String) -> Self {
-        Self { standing: Standing::Unknown { why }, signatures: Vec::new(), fresh: None }
+        Self { standing: Standing::Unknown { why }, signatures: Vec::new(), fresh: None, lasts: Duration::ZERO }
     }
 }
 
@@ -71,7 +73,7 @@ impl Verifier<'_> {
     pub(crate) async fn look(&self, repository: &Repository, subject: &Digest) -> Looked {
         if self.trust.accept.is_empty() {
             let standing = Standing::Untrusted { why: vec!["this site trusts nobody".to_owned()] };
-            return Looked { standing, signatures: Vec::new(), fresh: Some(Duration::MAX) };
+            return Looked { standing, signatures: Vec::new(), fresh: Some(Duration::MAX), lasts: Duration::MAX };
         }
         let mut lists = Lists { found: Vec::new(), failed: Vec::new(), fresh: Some(Duration::MAX) };
         let listed = repository.referrers(subject, &ARTIFACT_TYPES);
@@ -85,11 +87,12 @@ impl Verifier<'_> {
         }
         let candidates = candidates(repository, subject, &mut lists).await;
         let unread = candidates.iter().any(|candidate| candidate.blobs.values().any(Result::is_err));
-        let judged = |now| judge(self.trust, subject, &self.name, &candidates, now);
-        let standing = judged(self.now);
+        let judged = |now| judge_until(self.trust, subject, &self.name, &candidates, now);
+        let (standing, until) = judged(self.now);
+        let lasts = Duration::from_secs(u64::try_from(until.saturating_sub(self.now)).unwrap_or(0));
         let fresh = lists.fresh.filter(|_| lists.failed.is_empty() && !unread);
         // Certificates have dates: a verdict that is another one when the lists expire must not be kept until then.
-        let fresh = fresh.filter(|fresh| judged(self.after(*fresh)).signer() == standing.signer());
+        let fresh = fresh.filter(|fresh| judged(self.after(*fresh)).0.signer() == standing.signer());
         let standing = match standing {
             Standing::Untrusted { .. } if !lists.failed.is_empty() => {
                 Standing::Unknown { why: plain(&lists.failed.join("; "), MAX_WHY) }
@@ -98,7 +101,7 @@ impl Verifier<'_> {
         };
         let fresh = fresh.filter(|_| !matches!(standing, Standing::Unknown { .. }));
         let signatures = candidates.into_iter().map(|candidate| candidate.digest).collect();
-        Looked { standing, signatures, fresh }
+        Looked { standing, signatures, fresh, lasts }
     }
 }
 

@@ -69,9 +69,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
 }
 
 /// containerd's rule for names (containerd, `pkg/identifiers`): they become file names here.
-fn identifier(name: String) -> Result<String, String> {
+pub(crate) fn identifier(name: String) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let sound = name.len() <= 76 && name.chars().all(good) && !name.starts_with('.');
+    let sound = (1..=76).contains(&name.len()) && name.chars().all(good) && !name.starts_with('.');
     if sound { Ok(name) } else { Err(format!("{name:?} is no containerd identifier")) }
 }
 

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::arguments::identifier;
+use crate::subject::CONTAINER_TYPE;
+
+/// The annotation with the id of a pod's sandbox.
+const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 /// The longest runtime spec that is read, in bytes.
 const MAX_SPEC: u64 = 16 << 20;
 
@@ -46,6 +51,12 @@ impl Bundle {
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.spec.get("annotations")?.get(key)?.as_str()
     }
+
+    /// Where the bundle of the pod's sandbox lies, beside that of the pod's container at `path`.
+    pub(crate) fn sandbox(&self, path: &Path) -> Option<PathBuf> {
+        let sandbox = self.annotation(SANDBOX_ID).filter(|_| self.annotation(CONTAINER_TYPE) == Some("container"))?;
+        Some(path.with_file_name(identifier(sandbox.to_owned()).ok()?))
+    }
 }
 
 /// Replaces `file` with `bytes`, at once or not at all, with the same mode.
@@ -81,6 +92,21 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"{}");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn the_sandbox_is_named_by_the_containers_of_pods_alone() {
+        let sandbox = |kind: &str, id: &str| {
+            let annotations = [("io.kubernetes.cri.container-type", kind), (SANDBOX_ID, id)];
+            let spec = serde_json::json!({"annotations": std::collections::BTreeMap::from(annotations)});
+            Bundle { original: Vec::new(), spec }.sandbox(Path::new("/s/ns/c"))
+        };
+        assert_eq!(sandbox("container", "p0d"), Some("/s/ns/p0d".into()));
+        for (kind, id) in
+            [("sandbox", "p0d"), ("", "p0d"), ("container", ""), ("container", ".."), ("container", "a/b")]
+        {
+            assert_eq!(sandbox(kind, id), None, "{kind} {id}");
+        }
     }
 
     #[test]

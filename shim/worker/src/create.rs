@@ -25,6 +25,7 @@ use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
 use crate::relay::{Asked, Relay};
+use crate::remember::ForPod;
 use crate::request::{CreateTaskRequest, Reply};
 use crate::subject::{Subject, identify};
 use crate::{swap, verifiers};
@@ -71,14 +72,19 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         Mode::Observe | Mode::Select => {}
     }
     let (config, bundle) = (&config, &bundle);
-    let (deadline, default_fits, otherwise) = (None, false, None);
-    let mut create = Create { call, config, bundle, mode, story: &mut story, deadline, default_fits, otherwise };
+    let (deadline, default_fits, otherwise, for_pod) = (None, false, None, None);
+    let story_of = &mut story;
+    let mut create = Create { call, config, bundle, mode, story: story_of, deadline, default_fits, otherwise, for_pod };
     let (reply, priority) = match create.run(relay).await {
         Ok(priority) => (Reply::Leave, priority),
         Err(End::GivenUp) => return,
         Err(end) => create.ended(end),
     };
+    let for_pod = create.for_pod.filter(|_| !matches!(reply, Reply::Deny(_)));
     relay.answer(&reply).await;
+    if let Some(for_pod) = for_pod {
+        for_pod.keep();
+    }
     story.keep_inputs(&config.state, &config.selection.policy);
     story.write(&config.log, priority);
 }
@@ -96,6 +102,8 @@ pub(crate) struct Create<'a> {
     pub(crate) default_fits: bool,
     /// Why the container is refused where a swap was decided and fails.
     pub(crate) otherwise: Option<String>,
+    /// What the pod keeps of the decision where the container is not refused.
+    pub(crate) for_pod: Option<ForPod>,
 }
 
 /// The facts on their way.

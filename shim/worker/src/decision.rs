@@ -24,7 +24,7 @@ use crate::ending::End;
 use crate::facts::{HostFacts, Seen};
 use crate::log::{self, Priority};
 use crate::logins::logins_for;
-use crate::remember::Remembered;
+use crate::remember::{Kept, Remembered};
 use crate::subject::Subject;
 use crate::swap;
 
@@ -69,11 +69,11 @@ impl Create<'_> {
         let deadline = self.within(self.config.selection.decision_deadline);
         let mut ask = Ask { images: seen.scope.required(), ..self.ask(subject, host.clone(), deadline)? };
         let remembered = self.remembered(&ask, subject, seen)?;
-        if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
+        if let Some(decided) = self.recalled(containerd, subject, &ask, remembered.clone(), started).await {
             return Ok(decided);
         }
         let _turn = one_at_a_time(&self.config.state, "lookups", &subject.index_digest, deadline / 2).await;
-        if let Some(decided) = self.recalled(containerd, subject, &ask, &remembered, started).await {
+        if let Some(decided) = self.recalled(containerd, subject, &ask, remembered, started).await {
             return Ok(decided);
         }
         ask.facts = seen.narrowed().map_err(End::Failed)?;
@@ -81,7 +81,7 @@ impl Create<'_> {
         let remembered = self.remembered(&ask, subject, seen)?;
         ask.deadline = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         let mut decider = self.start_decider()?;
-        let decision = self.decide(subject, &ask, &mut decider, &remembered).await?;
+        let decision = self.decide(subject, &ask, &mut decider, remembered).await?;
         let content = match self.here(containerd, subject, &decision).await {
             Some(ready) => Content::Here(Box::new(ready)),
             None => Content::From(Some(Box::new(decider))),
@@ -93,6 +93,7 @@ impl Create<'_> {
         let program = decider::program();
         let seen = (seen.facts.digest(), &seen.scope);
         Remembered::of(&self.config.state, ask, &subject.index_digest, seen, &program)
+            .map(|remembered| remembered.in_pod(self.bundle.sandbox(&self.call.bundle).as_deref()))
             .map_err(|error| End::Failed(format!("{}: {error}", program.display())))
     }
 
@@ -102,18 +103,21 @@ impl Create<'_> {
         containerd: &Containerd,
         subject: &Subject,
         ask: &Ask,
-        remembered: &Remembered,
+        remembered: Remembered,
         started: Instant,
     ) -> Option<Decided> {
-        let answer = remembered.recall(unix_now())?;
-        check((&subject.index_digest, &subject.index), ask, &answer.decision).ok()?;
-        let content = match self.here(containerd, subject, &answer.decision).await {
+        let now = unix_now();
+        let kept = remembered.recall(now)?;
+        let decision = kept.answer.decision.clone();
+        check((&subject.index_digest, &subject.index), ask, &decision).ok()?;
+        let content = match self.here(containerd, subject, &decision).await {
             Some(ready) => Content::Here(Box::new(ready)),
-            None if answer.decision.outcome == Outcome::Swap && self.mode == Mode::Select => return None,
+            None if decision.outcome == Outcome::Swap && self.mode == Mode::Select => return None,
             None => Content::From(None),
         };
-        self.story.recalled(&answer, started.elapsed());
-        Some(Decided { decision: answer.decision, content })
+        self.story.recalled(&decision, kept.is_sticky(now), started.elapsed());
+        self.for_pod = remembered.for_pod(kept);
+        Some(Decided { decision, content })
     }
 
     async fn here(&mut self, containerd: &Containerd, subject: &Subject, decision: &Decision) -> Option<swap::Ready> {
@@ -128,7 +132,7 @@ impl Create<'_> {
         subject: &Subject,
         ask: &Ask,
         decider: &mut Decider,
-        remembered: &Remembered,
+        remembered: Remembered,
     ) -> Result<Decision, End> {
         let started = Instant::now();
         // The decider keeps the deadline itself; this one is for a decider that does not.
@@ -142,8 +146,11 @@ impl Create<'_> {
         };
         self.story.answered(&answer, started.elapsed());
         check((&subject.index_digest, &subject.index), ask, &answer.decision).map_err(End::Failed)?;
-        if let Err(error) = remembered.keep(&answer, ask.now) {
-            log::say(&format!("{}: {error}", self.config.state.display()), Priority::Warning, None);
+        if let Some(kept) = Kept::of(&answer, ask.now) {
+            if let Err(error) = remembered.keep(&kept) {
+                log::say(&format!("{}: {error}", self.config.state.display()), Priority::Warning, None);
+            }
+            self.for_pod = remembered.for_pod(kept);
         }
         Ok(answer.decision)
     }

@@ -188,8 +188,17 @@ mod tests {
         let bundle = Bundle { original: Vec::new(), spec: serde_json::json!({}) };
         let (config, bundle, mode) = (&config, &bundle, config.mode);
         let story_ref = &mut story;
-        let mut create =
-            Create { call: &call, config, bundle, mode, story: story_ref, deadline: None, default_fits, otherwise };
+        let mut create = Create {
+            call: &call,
+            config,
+            bundle,
+            mode,
+            story: story_ref,
+            deadline: None,
+            default_fits,
+            otherwise,
+            for_pod: None,
+        };
         let (reply, _) = create.ended(end);
         let reply = match reply {
             Reply::Leave => "leave".to_owned(),

@@ -225,11 +225,13 @@ pub(crate) fn created_at(container: &Container) -> (i64, i32) {
 /// A directory that only this user can write to, made where there is none: what lies in it is believed.
 pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let meta = fs::symlink_metadata(dir)?;
-    match meta.is_dir() && meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o022 == 0 {
-        true => Ok(()),
-        false => Err(io::Error::other("not a directory that belongs to bestfit alone")),
-    }
+    if is_private(dir) { Ok(()) } else { Err(io::Error::other("not a directory that belongs to bestfit alone")) }
+}
+
+/// Whether this is a directory that only this user can write to.
+pub(crate) fn is_private(dir: &Path) -> bool {
+    let own = |meta: fs::Metadata| meta.is_dir() && meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o022 == 0;
+    fs::symlink_metadata(dir).is_ok_and(own)
 }
 
 /// Finishes what dead workers left on this containerd some time ago, other than for the container of this call: their

@@ -58,11 +58,11 @@ impl Story {
         self.timing("decider", waited);
     }
 
-    /// A decision that was made before, and still holds.
-    pub(crate) fn recalled(&mut self, answer: &Answer, took: Duration) {
-        self.record.decision = Some(answer.decision.clone());
+    /// A decision that was made before, and still holds: for everybody, or for this pod alone.
+    pub(crate) fn recalled(&mut self, decision: &Decision, sticky: bool, took: Duration) {
+        self.record.decision = Some(decision.clone());
         self.record.requests = Some(0);
-        self.record.remembered = true;
+        (self.record.remembered, self.record.sticky) = (!sticky, sticky);
         self.timing("recall", took);
     }
 

@@ -32,17 +32,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The handlers of the node: the stock type with our path, our own type.
-const HANDLERS: [&str; 2] = ["by-path", "by-type"];
+pub(crate) const HANDLERS: [&str; 2] = ["by-path", "by-type"];
 
 /// What `crictl inspect` says of a container that runs.
 const RUNNING: &str = "CONTAINER_RUNNING";
 
-fn client(node: &Node) -> Cri<'_> {
+pub(crate) fn client(node: &Node) -> Cri<'_> {
     Cri::new(node).unwrap_or_else(|why| skip(&why))
 }
 
 /// A node with CRI; its bestfit starts with an empty cache.
-fn node(world: &mut World) -> Node {
+pub(crate) fn node(world: &mut World) -> Node {
     if !peers::SECOND.contains(&world.node.line) {
         skip("pods run on containerd 2 only");
     }
@@ -108,7 +108,7 @@ fn created_by_runc() -> String {
 
 /// Ends the pod; nothing may be left of it.
 #[track_caller]
-fn end(node: &Node, pod: &Pod) {
+pub(crate) fn end(node: &Node, pod: &Pod) {
     let cri = client(node);
     cri.remove_pod(pod);
     let left = node.leftovers();
@@ -123,7 +123,7 @@ fn end(node: &Node, pod: &Pod) {
 }
 
 /// A default and a better entry that wait for their end, and differ in entrypoint arguments, env and directory.
-fn different() -> [(Image, Option<Value>); 2] {
+pub(crate) fn different() -> [(Image, Option<Value>); 2] {
     let default = Image::new("plain")
         .with("Env", json!(["PATH=/bin", "WHICH=plain", "OLD=1"]))
         .with("Cmd", json!(["hold", "from plain"]));
@@ -134,12 +134,12 @@ fn different() -> [(Image, Option<Value>); 2] {
     [(default, None), (better, Some(fits()))]
 }
 
-fn app(name: &'static str, image: &Prepared) -> App {
+pub(crate) fn app(name: &'static str, image: &Prepared) -> App {
     App { name, image: image.reference.clone(), ..App::default() }
 }
 
 #[track_caller]
-fn says(text: &str, lines: &[&str]) {
+pub(crate) fn says(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(text.lines().any(|found| found == *line), "{line} is missing:\n{text}");
     }
@@ -147,7 +147,7 @@ fn says(text: &str, lines: &[&str]) {
 
 /// The record of a container.
 #[track_caller]
-fn record_of(node: &Node, id: &str) -> Value {
+pub(crate) fn record_of(node: &Node, id: &str) -> Value {
     let records = node.records();
     let found = records.iter().find(|record| record["container"] == json!(id));
     found.unwrap_or_else(|| panic!("no record of {id} among {records:#?}")).clone()

@@ -23,6 +23,7 @@
 //! - [`confined`]: hostile code in the decider's place: what it tries is refused, what it says is not believed; `bestfit doctor`
 //! - [`mod@cri`]: pods by crictl in both ways to configure the handler: one relay per pod, pause containers untouched, exec, logs,
 //!   stats, an update read back, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
+//! - [`sticky`]: a decision that is kept for its pod, and what ends it
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test fails by panicking")]
 
 mod asked;
@@ -34,6 +35,7 @@ mod forwarded;
 mod killed;
 mod plain;
 mod prepared;
+mod sticky;
 mod swap;
 mod trouble;
 mod trust;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         killed::SCENARIOS,
         confined::SCENARIOS,
         cri::SCENARIOS,
+        sticky::SCENARIOS,
         &trust::everywhere(),
     ]
     .concat();

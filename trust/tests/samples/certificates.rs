@@ -5,9 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bestfit_selector::digest::Digest;
 use bestfit_selector::trust::{By, Trust};
+use bestfit_trust::judge_until;
 use serde_json::{Value, json};
 
-use crate::sample::{NOW, Sample, accept, outcome, recode, site, text};
+use crate::sample::{NOW, REPOSITORY, Sample, accept, key, outcome, recode, site, subject, text};
 
 /// 2040, when the leaf is no longer valid.
 const LATER: i64 = 2_208_988_800;
@@ -218,4 +219,25 @@ fn roots_that_cannot_be_used_are_named_before_they_are_needed() {
     assert_eq!(problem(roots(), Some("")), none);
     let many = problem(text("certificates/root.crt").repeat(65), None);
     assert_eq!(many.as_deref(), Some("the PEM with certificates cannot be read: it has more than 64"));
+}
+
+#[test]
+fn a_judgement_says_until_when_it_holds() {
+    let until = |name: &str, by: By| {
+        let trust = site(vec![accept("lab", by)]);
+        let judged = |now| judge_until(&trust, &subject(), REPOSITORY, &[Sample::read(name).candidate()], now);
+        let (standing, until) = judged(NOW);
+        assert!(standing.signer().is_some(), "{name}: {standing:?}");
+        if until != i64::MAX {
+            assert!(judged(until).0.signer().is_some() && judged(until + 1).0.signer().is_none(), "{name}: {until}");
+        }
+        until
+    };
+    let ends = |until: i64| (NOW..LATER).contains(&until);
+    for name in ["bundle-certificate", "simple-certificate"] {
+        assert!(ends(until(name, plain())) && ends(until(name, stamped())), "{name}: the certificate expires");
+    }
+    assert!(ends(until("bundle-certificate-tsa", plain())), "a stamp of nobody");
+    assert_eq!(until("bundle-certificate-tsa", stamped()), i64::MAX, "a stamp does not expire");
+    assert_eq!(until("bundle-p256", key("p256")), i64::MAX, "nor does a key");
 }

@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bestfit_selector::digest::Digest;
+use bestfit_selector::time::Time;
 use bestfit_selector::trust::{By, Trust};
+use bestfit_trust::judge_until;
 use serde_json::{Value, json};
 
-use crate::sample::{NOW, Sample, accept, outcome, replace, site, text};
+use crate::sample::{NOW, REPOSITORY, Sample, accept, outcome, replace, site, subject, text};
 
 /// 2040, when the leaf is no longer valid, and 2020, when nothing of it was valid.
 const LATER: i64 = 2_208_988_800;
@@ -228,6 +230,11 @@ fn dates_of_signature_and_certificates() {
         // The expiry is a day after signing, whatever a time stamp proves.
         let over = sample("expiry").outcome_at(root(), NOW);
         assert!(over.contains("lab: the signature was valid until 2026-"), "{over}");
+        let end =
+            Time::parse(over.split(' ').find(|word| word.starts_with("2026-")).unwrap().trim_end_matches(',')).unwrap();
+        let trust = site(vec![accept("lab", root())]);
+        let judged = judge_until(&trust, &subject(), REPOSITORY, &[sample("expiry").candidate()], end.seconds - 60);
+        assert!(judged.0.signer().is_some() && judged.1 == end.seconds - 1, "{envelope}: {judged:?}");
     }
 }
 

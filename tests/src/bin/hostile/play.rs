@@ -47,7 +47,8 @@ fn answer(choose: fn(&[u8]) -> Digest) -> io::Result<()> {
     let preferred = vec![choose(&index)];
     let mut decision = decide(&ask.into_inputs(index)).unwrap();
     (decision.outcome, decision.preferred) = (Outcome::Swap, preferred);
-    let answer = Answer { decision, requests: 0, gather_us: 0, decide_us: 0, fresh: None, unenforced: Vec::new() };
+    let (fresh, lasts) = (None, Duration::ZERO);
+    let answer = Answer { decision, requests: 0, gather_us: 0, decide_us: 0, fresh, lasts, unenforced: Vec::new() };
     send(Kind::Message, &serde_json::to_vec(&answer).unwrap())
 }
 

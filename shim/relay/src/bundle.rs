@@ -38,9 +38,10 @@ impl Record {
         format!("{}\n{version}\n{}\n", delegate.display(), relay.display())
     }
 
-    /// Writes the record where a bundle has none: containerd 2.x starts no shim for the app containers of a pod.
+    /// Writes the record where a bundle has none: containerd 2.x starts no shim for the app containers of a pod; or another one:
+    /// after an upgrade, `start` says the version of the delegate that is installed, not of the pod's that runs.
     pub(crate) fn add(&self, bundle: &Path) -> io::Result<()> {
-        if fs::exists(bundle.join(RECORD))? { Ok(()) } else { self.write(bundle) }
+        if Self::read(bundle).as_ref() == Some(self) { Ok(()) } else { self.write(bundle) }
     }
 
     /// Reads a bundle's record; none where there is none or where it is not ours.
@@ -130,14 +131,15 @@ mod tests {
     use crate::testing::Folder;
 
     #[test]
-    fn a_record_is_read_as_written_and_kept() {
+    fn a_record_is_read_as_written_and_replaced_where_it_is_another() {
         let folder = Folder::new();
         assert_eq!(Record::read(folder.path()), None);
         let record = Record { delegate: "/run/d".into(), version: 3, relay: "/run/r".into() };
-        record.add(folder.path()).unwrap();
-        assert_eq!(Record::read(folder.path()), Some(record.clone()));
-        Record { version: 2, ..record.clone() }.add(folder.path()).unwrap();
-        assert_eq!(Record::read(folder.path()), Some(record));
+        for version in [3, 3, 2] {
+            let record = Record { version, ..record.clone() };
+            record.add(folder.path()).unwrap();
+            assert_eq!(Record::read(folder.path()), Some(record));
+        }
         folder.write(RECORD, "x\n3\ny\n");
         assert_eq!(Record::read(folder.path()), None);
     }

@@ -75,6 +75,10 @@ pub(crate) fn open(relay: &Arc<Relay>, client: UnixStream) -> io::Result<()> {
 fn to_delegate(conn: &Arc<Conn>) -> io::Result<()> {
     let mut frame = Frame::default();
     while frame.read(&conn.client)? {
+        if let Some(refusal) = frame.refusal() {
+            conn.answer(refusal)?;
+            continue;
+        }
         match frame.kind() {
             frame::REQUEST => {
                 let kept = handle_request(conn, frame)?;
@@ -111,7 +115,7 @@ fn handle_request(conn: &Arc<Conn>, mut frame: Frame) -> io::Result<Frame> {
         *byte = b'3';
     }
     if call == Call::Create {
-        return hold::begin(conn, frame);
+        return hold::begin(conn, frame, hold::STACK);
     }
     conn.send(frame, |_| true)
 }
@@ -139,6 +143,8 @@ impl Conn {
     fn to_containerd(&self) -> io::Result<()> {
         let mut frame = Frame::default();
         while frame.read(&self.upstream)? {
+            // containerd's own client ends the call in this way.
+            frame = frame.refusal().unwrap_or(frame);
             let ends = frame.ends_stream();
             let stream = lock(&self.streams).containerds(frame.stream(), ends);
             if let Some(stream) = stream {

@@ -110,16 +110,21 @@ pub(crate) fn info(flags: &Flags) -> ExitCode {
 }
 
 impl Converted {
-    /// The converted bytes, or the given ones, with a line in the log where they should have been converted.
-    pub(crate) fn or_unchanged(self, bytes: Vec<u8>) -> Vec<u8> {
+    /// The converted bytes; none where they stay as they are, with a line in the log where they should have been converted.
+    pub(crate) fn changed(self) -> Option<Vec<u8>> {
         match self {
-            Self::Into(new) => new,
-            Self::Unneeded => bytes,
+            Self::Into(new) => Some(new),
+            Self::Unneeded => None,
             Self::Not(reason) => {
                 log::warn(&format!("runtime options go on as they are, because they cannot be converted: {reason}"));
-                bytes
+                None
             }
         }
+    }
+
+    /// The converted bytes, or the given ones.
+    pub(crate) fn or_unchanged(self, bytes: Vec<u8>) -> Vec<u8> {
+        self.changed().unwrap_or(bytes)
     }
 }
 

@@ -22,6 +22,7 @@ const REMOTE_CLOSED: u8 = 1;
 pub(crate) const CANCELLED: u32 = 1;
 pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
 pub(crate) const NOT_FOUND: u32 = 5;
+const RESOURCE_EXHAUSTED: u32 = 8;
 pub(crate) const FAILED_PRECONDITION: u32 = 9;
 
 /// One frame, header and payload in one piece as they go over the wire.
@@ -41,7 +42,8 @@ impl Frame {
         Self { bytes }
     }
 
-    /// Reads the next frame into this one's buffer; false at the end of the stream.
+    /// Reads the next frame into this one's buffer; false at the end of the stream. The payload of one that is too long is read
+    /// and dropped: see [`Self::refusal`].
     pub(crate) fn read(&mut self, mut from: impl Read) -> io::Result<bool> {
         let mut header = [0; HEADER];
         loop {
@@ -55,7 +57,9 @@ impl Frame {
         from.read_exact(&mut header[1..])?;
         let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
         if length > MAX_PAYLOAD {
-            return Err(io::Error::other("a frame is longer than 4 MiB"));
+            self.bytes = header.to_vec();
+            let dropped = io::copy(&mut from.take(length as u64), &mut io::sink())?;
+            return if dropped == length as u64 { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         if self.bytes.capacity() > KEEP && length < KEEP {
             self.bytes = Vec::new();
@@ -65,6 +69,13 @@ impl Frame {
         self.bytes.resize(HEADER + length, 0);
         from.read_exact(&mut self.bytes[HEADER..])?;
         Ok(true)
+    }
+
+    /// What to answer to a frame whose payload was dropped; none where it is there (containerd/ttrpc, `channel.go`, `recv`).
+    pub(crate) fn refusal(&self) -> Option<Self> {
+        let length = self.bytes.get(..4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes) as usize;
+        let why = || format!("message length {length} exceed maximum message size of {MAX_PAYLOAD}");
+        (length > MAX_PAYLOAD).then(|| failure(self.stream(), RESOURCE_EXHAUSTED, &why()))
     }
 
     pub(crate) fn stream(&self) -> u32 {
@@ -141,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_too_long_or_cut_off_is_an_error() {
+    fn a_frame_that_is_cut_off_is_an_error() {
         let mut frame = Frame::default();
         assert!(frame.read(b"\0\x40\0\x01\0\0\0\x01\x01\0".as_slice()).is_err());
         assert!(frame.read(b"\0\0\0\x05\0\0\0\x01\x01\0ab".as_slice()).is_err());

@@ -2,24 +2,24 @@
 //! while other requests pass. A Create that waited goes on at most once, never after its deadline, after its client is
 //! gone, or after a Delete, Kill or Shutdown for its container.
 
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 use crate::bundle::{self, Role};
 use crate::conn::{Conn, lock};
 use crate::frame::{self, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, Frame};
 use crate::log;
-use crate::options::{self, Converted};
+use crate::options;
 use crate::request::{self, Create, Request};
 use crate::worker::{Answer, RECOVER_WITHIN, Worker};
 
 /// Stack of the thread that waits, in bytes.
-const STACK: usize = 128 << 10;
+pub(crate) const STACK: usize = 128 << 10;
 /// Creates that wait at the same time; more go on at once, or are refused where a decision is required.
 const MAX_HOLDS: usize = 64;
 /// How long a worker may be silent where the request has no deadline: `pull_deadline = "wait"` waits up to an hour.
@@ -56,7 +56,11 @@ impl Hold {
     /// Takes the one way on; false where it was cancelled before.
     fn go(&self) -> bool {
         let mut state = lock(&self.state);
-        matches!(*state, State::Waiting(_)) && matches!(mem::replace(&mut *state, State::Gone), State::Waiting(_))
+        let waits = matches!(*state, State::Waiting(_));
+        if waits {
+            *state = State::Gone;
+        }
+        waits
     }
 
     /// Waits again, after [`Self::go`] was true; false where it was cancelled since.
@@ -124,26 +128,29 @@ struct Job {
     worker: Worker,
 }
 
-/// Takes a Create frame: it goes on at once, or waits in a thread of its own. Returns a frame to use again.
-pub(crate) fn begin(conn: &Arc<Conn>, frame: Frame) -> io::Result<Frame> {
+/// Takes a Create frame: it goes on at once, or waits in a thread of its own with such a stack. Returns a frame to use again.
+pub(crate) fn begin(conn: &Arc<Conn>, frame: Frame, stack: usize) -> io::Result<Frame> {
     let frame = convert(conn, frame);
     let Ok(request) = Request::parse(frame.payload()) else { return conn.send(frame, |_| true) };
     let Ok(create) = Create::parse(request.payload) else { return conn.send(frame, |_| true) };
     if let Err(error) = conn.relay.record.add(Path::new(create.bundle)) {
         log::warn(&format!("the bundle {} does not say where the delegate listens: {error}", create.bundle));
     }
-    match prepare(conn, &request, &create) {
-        Next::Goes => conn.send(frame, |_| true),
-        Next::Refused(why) => {
-            conn.answer(frame::failure(frame.stream(), FAILED_PRECONDITION, &why))?;
-            Ok(frame)
-        }
+    let (frame, next) = match prepare(conn, &request, &create) {
         Next::Waits { hold, deadline, limit, worker } => {
             let job = Job { conn: Arc::clone(conn), hold, frame, deadline, limit, worker };
-            wait_aside(job);
-            Ok(Frame::default())
+            match wait_aside(job, stack) {
+                None => return Ok(Frame::default()),
+                Some(job) => without_thread(job),
+            }
         }
+        next => (frame, next),
+    };
+    if let Next::Refused(why) = next {
+        conn.answer(frame::failure(frame.stream(), FAILED_PRECONDITION, &why))?;
+        return Ok(frame);
     }
+    conn.send(frame, |_| true)
 }
 
 /// Converts the options in a Create frame, where the delegate wants that.
@@ -152,16 +159,10 @@ fn convert(conn: &Conn, frame: Frame) -> Frame {
         return frame;
     }
     let Ok(request) = Request::parse(frame.payload()) else { return frame };
-    match options::create(request.payload) {
-        Converted::Unneeded => frame,
-        Converted::Into(payload) => match request::rebuild(frame.payload(), &payload, None) {
-            Ok(message) if message.len() <= frame::MAX_PAYLOAD => frame.with_payload(&message),
-            _ => frame,
-        },
-        Converted::Not(reason) => {
-            log::warn(&format!("runtime options go on as they are, because they cannot be converted: {reason}"));
-            frame
-        }
+    let Some(payload) = options::create(request.payload).changed() else { return frame };
+    match request::rebuild(frame.payload(), &payload, None) {
+        Ok(message) if message.len() <= frame::MAX_PAYLOAD => frame.with_payload(&message),
+        _ => frame,
     }
 }
 
@@ -191,6 +192,11 @@ impl Next {
 /// Finds the worker for a Create that bestfit has business with.
 fn prepare(conn: &Conn, request: &Request, create: &Create) -> Next {
     let relay = &conn.relay;
+    // The delegate does not know this call, and says so; containerd then sends another one, which is the one to wait. Were this
+    // one swapped as well, the other would name a snapshot that is gone.
+    if !request.version_2 && relay.record.version < 3 {
+        return Next::Goes;
+    }
     // One that restores a checkpoint is the worker's, too: it leaves it, or refuses it where trust is required.
     if bundle::role(Path::new(create.bundle)) == Role::Sandbox {
         relay.workers.dismiss(create.id);
@@ -219,19 +225,29 @@ fn prepare(conn: &Conn, request: &Request, create: &Create) -> Next {
     }
 }
 
-/// Runs a job in a thread, or here where there can be no thread.
-fn wait_aside(job: Job) {
+/// Runs a job in a thread; gives it back where there can be none.
+fn wait_aside(job: Job, stack: usize) -> Option<Job> {
     let slot = Arc::new(Mutex::new(Some(job)));
     let theirs = Arc::clone(&slot);
-    let run = |slot: &Mutex<Option<Job>>| {
-        let job = lock(slot).take();
+    let run = move || {
+        let job = lock(&theirs).take();
         if let Some(job) = job {
             finish(job);
         }
     };
-    if thread::Builder::new().stack_size(STACK).spawn(move || run(&theirs)).is_err() {
-        run(&slot);
-    }
+    let spawned = thread::Builder::new().stack_size(stack).spawn(run);
+    spawned.err().and_then(|_| lock(&slot).take())
+}
+
+/// Whoever waited here would hold up the connection, also what ends the wait: it is as if there were no worker.
+fn without_thread(job: Job) -> (Frame, Next) {
+    let Job { conn, hold, frame, mut worker, .. } = job;
+    // It was asked for nothing yet.
+    worker.give_up();
+    conn.relay.holds.remove(&hold);
+    let why = "there can be no thread to wait for bestfit-worker";
+    let next = with_create(&frame, |create| Next::without_worker(&conn, create, why));
+    (frame, next.unwrap_or(Next::Goes))
 }
 
 /// Waits for the worker's answer and does what it says; then waits for the worker's end.

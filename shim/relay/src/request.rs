@@ -19,7 +19,8 @@ pub(crate) struct Request<'a> {
     pub(crate) timeout: u64,
     pub(crate) call: Call,
     service: Range<usize>,
-    version_2: bool,
+    /// It is for version 2 of the task service.
+    pub(crate) version_2: bool,
 }
 
 /// The calls that matter here.

@@ -6,7 +6,8 @@
 //! - relay → worker: the nanoseconds that the request has (u64, big endian; 0 where there is no limit), length, then the
 //!   encoded CreateTaskRequest as it would go on to the delegate
 //! - worker → relay, once: `L` leave it | `M` length, encoded `rootfs` fields | `D` length, text: deny, with the reason
-//! - relay → worker: `A` it goes on (or is denied) as you said | `R`, or the end of the stream: it does not, roll back
+//! - relay → worker, after `M` and `D`: `A` it goes on (or is denied) as you said | `R`, or the end of the stream: it does not, roll
+//!   back. Nothing is said after `L`
 //!
 //! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved.
 //!
@@ -246,7 +247,7 @@ impl Worker {
         Some(())
     }
 
-    /// Tells the worker that its answer takes effect now; false where it is gone, and so has rolled back.
+    /// Tells the worker that its answer takes effect now; false where it is gone: it has rolled back, or has left that to recover.
     pub(crate) fn accept(&mut self) -> bool {
         self.socket.write_all(b"A").is_ok()
     }

@@ -47,8 +47,8 @@ pub(crate) struct AccountsError {
 }
 
 impl Accounts {
-    /// Reads the files below the lower layers of `mounts`. What is mounted for it lives in a mount namespace of this process
-    /// alone, and ends with it.
+    /// Reads the files below the lower layers of `mounts`. What is mounted for it lives in a mount namespace of this thread
+    /// alone (unshare(2) moves no other), and ends with it.
     pub(crate) fn read(what: &'static str, mounts: &[Mount], scratch: &Path) -> Result<Self, AccountsError> {
         let lower = lower_directories(mounts);
         let failed = |file: &str| {

@@ -16,6 +16,7 @@ use std::path::Path;
 /// A relay between a client and a delegate that both are this test.
 struct Bench {
     folder: Folder,
+    relay: Arc<Relay>,
     client: UnixStream,
     delegate: UnixStream,
 }
@@ -45,7 +46,7 @@ impl Bench {
         let (client, ours) = UnixStream::pair().unwrap();
         open(&relay, ours).unwrap();
         let (delegate, _) = listener.accept().unwrap();
-        Self { folder, client, delegate }
+        Self { folder, relay, client, delegate }
     }
 
     fn create(&self) -> Vec<u8> {
@@ -120,6 +121,24 @@ fn frames_go_through_under_rising_ids_and_answers_find_their_way_back() {
         let frame = next(&bench.client).unwrap();
         assert_eq!((frame.stream(), frame.kind()), (back, kind));
     }
+}
+
+/// As the stock shim's server and containerd's client do: the call fails, and the connection goes on.
+#[test]
+fn a_message_that_is_too_long_ends_its_own_call() {
+    let bench = Bench::new(&[], false);
+    let header = |stream: u8, kind| [0, 0x40, 0, 1, 0, 0, 0, stream, kind, 0];
+    let long = vec![0; frame::MAX_PAYLOAD + 1];
+    (&bench.client).write_all(&[&header(1, frame::REQUEST)[..], &long].concat()).unwrap();
+    let refused = next(&bench.client).unwrap();
+    assert_eq!((refused.stream(), frame::status_code(refused.payload())), (1, 8));
+    bench.request(3, "State", b"", 0);
+    assert_eq!(bench.received(), (1, task_request(2, "State", b"", 0)));
+    (&bench.delegate).write_all(&[&header(1, frame::RESPONSE)[..], &long].concat()).unwrap();
+    let refused = next(&bench.client).unwrap();
+    assert_eq!((refused.stream(), frame::status_code(refused.payload())), (3, 8));
+    bench.request(5, "State", b"", 0);
+    assert_eq!(bench.received().0, 3);
 }
 
 #[test]
@@ -292,6 +311,29 @@ fn without_a_worker_a_create_goes_on_unless_a_decision_is_required() {
     assert_eq!(bench.received(), (3, task_request(2, "Create", &bench.create(), 0)));
 }
 
+/// More than the address space holds, so that the thread cannot be made.
+const TOO_LARGE: usize = 1 << 47;
+
+#[test]
+fn where_there_can_be_no_thread_a_create_is_as_without_a_worker() {
+    for (config, sent) in [("", true), (REQUIRES, false)] {
+        let bench = Bench::new(&[], true);
+        bench.folder.write("config.toml", config);
+        let [(client, ours), (delegate, upstream)] = [(); 2].map(|()| UnixStream::pair().unwrap());
+        let (relay, to_client, to_upstream, streams) =
+            (Arc::clone(&bench.relay), Mutex::default(), Mutex::default(), Mutex::default());
+        let conn = Arc::new(Conn { relay, number: 7, client: ours, upstream, to_client, to_upstream, streams });
+        let create = task_request(2, "Create", &bench.create(), 0);
+        hold::begin(&conn, Frame::new(1, frame::REQUEST, &create), TOO_LARGE).unwrap();
+        if sent {
+            assert_eq!(next(&delegate).unwrap().payload(), create);
+        } else {
+            assert_eq!(frame::status_code(next(&client).unwrap().payload()), 9);
+        }
+        assert!(!bench.folder.path().join("asked").exists());
+    }
+}
+
 /// The program is gone when what a dead worker left would have to be put back.
 #[test]
 fn a_worker_that_says_nothing_and_is_gone_refuses_where_a_decision_is_required_or_a_swap_was_begun() {
@@ -411,6 +453,22 @@ fn a_create_that_cannot_take_its_mounts_is_refused() {
     assert_eq!(bench.said(), b"R", "the worker rolls back");
     drop(bench.client);
     assert!(next(&bench.delegate).is_none());
+}
+
+/// One that was started by an older containerd does not know version 3. containerd asks again in version 2, with the same mounts:
+/// the first must not have been swapped.
+#[test]
+fn a_create_that_the_delegate_will_not_know_does_not_wait() {
+    let bench = Bench::new(&[], true);
+    let create = task_request(3, "Create", &bench.create(), 0);
+    send(&bench.client, 1, frame::REQUEST, &create);
+    assert_eq!(bench.received(), (1, create));
+    assert!(!bench.folder.path().join("asked").exists());
+    bench.folder.write("answer", "L");
+    bench.folder.write("go", "");
+    bench.request(3, "Create", &bench.create(), 0);
+    assert_eq!(bench.received(), (3, task_request(2, "Create", &bench.create(), 0)));
+    assert!(bench.folder.path().join("asked").exists());
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub enum Compare {
     Ge,
     /// Within a range; a bare value is a range of its own.
     Range,
-    /// At least, with the same major number.
+    /// At least, with the same major number. What ends in a letter, as `9.0a`, is for that version alone: only `=9.0a` says so.
     SameMajor,
     /// The same leading components.
     Prefix,

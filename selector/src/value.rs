@@ -208,8 +208,16 @@ impl Requirement {
     /// what the others do not decide.
     fn of_several(&self, host: &Value, one: impl Fn(&str) -> Option<Option<Depth>>) -> Option<Option<Depth>> {
         match (host, self.several) {
-            (Value::Set(values), Several::Any) if values.is_empty() => Some(None),
-            (Value::Set(values), Several::Any) => values.iter().filter_map(|value| one(value)).max(),
+            (Value::Set(values), Several::Any) => {
+                let (mut best, mut unread) = (None, false);
+                for value in values {
+                    match one(value) {
+                        Some(found) => best = best.max(found),
+                        None => unread = true,
+                    }
+                }
+                if best.is_none() && unread { None } else { Some(best) }
+            }
             (Value::Set(values), Several::Each) => {
                 let mut least = Some(Some([u64::MAX; 4]));
                 for value in values {
@@ -233,6 +241,11 @@ impl Requirement {
 impl Accepts {
     fn read(key: &Key, wanted: &Wanted) -> Result<Self, String> {
         let texts = || wanted.values.iter().map(|value| text(key, value));
+        let is_number = matches!(key.kind, Type::Bool | Type::Int | Type::Quantity);
+        let mut floats = wanted.values.iter().filter(|value| matches!(value, Scalar::Float(_)));
+        if let (false, Some(float)) = (is_number, floats.next()) {
+            return Err(format!("{float} is read as a number, in which 5.10 is 5.1: put it in quotes"));
+        }
         match key.kind {
             Type::Untyped => return Ok(Self::Same(wanted.clone())),
             Type::Set | Type::Flags => return Ok(Self::Subset(texts().collect())),
@@ -247,7 +260,11 @@ impl Accepts {
                 each(key, wanted, "amount or range", |text| number_range(key, text, quantity)).map(Self::Quantity)
             }
             (Type::Version, _) => {
-                each(key, wanted, "version or range", |text| version_range(key, text)).map(Self::Version)
+                let what = match key.compare {
+                    Some(Compare::SameMajor) => "version or range; what runs on one version alone is \"=9.0\"",
+                    _ => "version or range",
+                };
+                each(key, wanted, what, |text| version_range(key, text)).map(Self::Version)
             }
             (Type::Dag | Type::Enum, Some(graph)) => {
                 let known = texts().map(|value| match graph.depth(&value) {
@@ -388,6 +405,10 @@ fn number_range(key: &Key, text: &str, value: fn(&str) -> Option<i64>) -> Option
 }
 
 fn version_range(key: &Key, text: &str) -> Option<Range<Version>> {
+    // `9.0a` is code for 9.0 and nothing else, `10.0f` for some of those with the same major number.
+    if key.compare == Some(Compare::SameMajor) && version::has_suffix(text) && !text.trim_start().starts_with('=') {
+        return None;
+    }
     if let Some(range) = Range::of_versions(text) {
         return Some(range);
     }
@@ -431,10 +452,13 @@ mod tests {
         assert_eq!(ask(r#"{"type":"version"}"#, r#""4.18""#, "5.14.0-427"), True);
         assert_eq!(ask(r#"{"type":"version","compare":"eq"}"#, r#""4.18""#, "5.14"), False);
         assert_eq!(ask(r#"{"type":"version","compare":"same-major"}"#, r#""12.4""#, "13.0"), False);
-        assert_eq!(ask(r#"{"type":"version","compare":"prefix"}"#, "4.1", "4.1.6"), True);
+        assert_eq!(ask(r#"{"type":"version","compare":"prefix"}"#, r#""4.1""#, "4.1.6"), True);
         let installed: BTreeSet<String> = ["4.1.6".to_owned(), "5.0.2".to_owned()].into();
         assert_eq!(ask(r#"{"type":"version"}"#, r#""[4.1,4.2)""#, installed.clone()), True, "any of several");
         assert_eq!(ask(r#"{"type":"version"}"#, r#"">=5.1""#, installed), False);
+        let unreadable: BTreeSet<String> = ["4.1.6".to_owned(), "main".to_owned()].into();
+        assert_eq!(ask(r#"{"type":"version"}"#, r#"">=5""#, unreadable.clone()), Unknown, "main may be it");
+        assert_eq!(ask(r#"{"type":"version"}"#, r#"">=4""#, unreadable), True);
         let gfx = |wanted: &str, host: &str| {
             let (_, key) = Schemas::builtin().group("host").unwrap().key("amd.gfx").unwrap();
             compare(key, &serde_json::from_str(wanted).unwrap(), &State::Known { value: host.into() }).answer
@@ -446,6 +470,44 @@ mod tests {
         let flags: BTreeSet<String> = ["AVX2".to_owned(), "FMA3".to_owned()].into();
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","FMA3"]"#, flags.clone()), True);
         assert_eq!(ask(r#"{"type":"set"}"#, r#"["AVX2","X"]"#, flags), False);
+    }
+
+    /// JSON reads 5.10 as 5.1: nobody knows which of them was meant.
+    #[test]
+    fn a_version_that_is_no_text_is_not_understood() {
+        for kind in ["version", "string", "enum", "set", "untyped"] {
+            assert_eq!(ask(&format!(r#"{{"type":"{kind}"}}"#), "5.10", "5.1"), Unknown, "{kind}");
+            assert_eq!(ask(&format!(r#"{{"type":"{kind}"}}"#), r#"["x", 5.10]"#, "5.4"), Unknown, "{kind}");
+        }
+        let (key, wanted) = (key(r#"{"type":"version"}"#), serde_json::from_str("5.10").unwrap());
+        let why = Requirement::read(&key, &wanted).unwrap_err();
+        assert_eq!(why, "5.1 is read as a number, in which 5.10 is 5.1: put it in quotes");
+        assert_eq!(ask(r#"{"type":"version"}"#, "5", "5.4"), True, "a whole number is no other");
+        assert_eq!(ask(r#"{"type":"int"}"#, "4.0", 4), True);
+    }
+
+    /// Code for a GPU runs on those with the same major number; with a letter, on that one or some others alone.
+    #[test]
+    fn code_for_one_compute_capability_is_not_for_the_next() {
+        let (_, key) = Schemas::builtin().group("host").unwrap().key("nvidia.compute_capability").unwrap();
+        for (wanted, host, expected) in [
+            (r#""9.0""#, "9.0", True),
+            (r#""8.0""#, "8.6", True),
+            (r#""8.6""#, "8.0", False),
+            (r#""9.0""#, "10.0", False),
+            (r#"["8.0","9.0"]"#, "9.0", True),
+            (r#"">=9.0""#, "10.0", True),
+            (r#""9.x""#, "9.0", True),
+            (r#""9.0a""#, "9.0", Unknown),
+            (r#""9.0a""#, "10.0", Unknown),
+            (r#"">=9.0a""#, "10.0", Unknown),
+            (r#""=9.0a""#, "9.0", True),
+            (r#""=9.0a""#, "10.0", False),
+            (r#""10.0f""#, "10.3", Unknown),
+        ] {
+            let found = compare(key, &serde_json::from_str(wanted).unwrap(), &State::Known { value: host.into() });
+            assert_eq!(found.answer, expected, "{wanted} on {host}");
+        }
     }
 
     /// What a driver supports that is newer than the table.

@@ -148,7 +148,8 @@ impl<T: Copy + Ord> Range<T> {
             ')' => Edge::Outside,
             _ => return None,
         };
-        let (low, high) = inner.split_once(',')?;
+        let (low, high) =
+            inner.split_once(',').filter(|(low, high)| !(low.trim().is_empty() && high.trim().is_empty()))?;
         let bound = |text: &str, edge| match text.trim() {
             "" => Some(None),
             text => value(text).map(|bound| Some((bound, edge))),
@@ -169,10 +170,11 @@ impl Range<Version> {
     /// A range, a prefix (`4.1.x`, `4.1.*`), or `None`.
     pub fn of_versions(text: &str) -> Option<Self> {
         let text = text.trim();
-        if let Some(prefix) = text.strip_suffix(".x").or_else(|| text.strip_suffix(".*")) {
-            return Self::prefix(prefix);
+        let mut prefix = text;
+        while let Some(rest) = [".x", ".X", ".*"].iter().find_map(|open| prefix.strip_suffix(open)) {
+            prefix = rest;
         }
-        Self::parse(text, exact)
+        if prefix.len() < text.len() { Self::prefix(prefix) } else { Self::parse(text, exact) }
     }
 
     /// All versions that begin with the components of `text`.
@@ -189,11 +191,18 @@ impl Range<Version> {
     }
 }
 
-/// A version as an author writes it: one that ends in a dot or holds spaces is a slip of the pen.
+/// A version as an author writes it: one that ends in a dot, holds spaces, or leaves a component open before its end is a slip
+/// of the pen.
 pub fn exact(text: &str) -> Option<Version> {
     let text = text.trim();
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_~".contains(&byte));
-    if plain && !text.ends_with('.') && !text.contains("..") { text.parse().ok() } else { None }
+    let whole = text.split('.').all(|part| !["", "x", "X"].contains(&part));
+    if plain && whole { text.parse().ok() } else { None }
+}
+
+/// Whether a version, or one within a range, ends in a letter: `9.0a`.
+pub fn has_suffix(text: &str) -> bool {
+    text.split('.').any(|part| !["x", "X"].contains(&part) && part.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
 
 #[cfg(test)]
@@ -227,13 +236,19 @@ mod tests {
             ("=5.10", &["5.10.0"], &["5.10.1"]),
             (">1,>=1", &["1.1"], &["1"]),
             (">= 12.0", &["12.4"], &["11.8"]),
+            ("4.x.x", &["4", "4.9"], &["5", "3"]),
+            ("4.1.X", &["4.1.6"], &["4.2"]),
+            ("[,5)", &["4"], &["5"]),
         ];
         for (text, inside, outside) in table {
             let range = Range::of_versions(text).unwrap();
             inside.iter().for_each(|value| assert!(range.contains(version(value)), "{value} in {text}"));
             outside.iter().for_each(|value| assert!(!range.contains(version(value)), "{value} not in {text}"));
         }
-        for bad in ["5.10", "", "[1,2", "[1]", ">=", ">=x", "1,2", "=>5", "[", "5..x", ">=5.", "[a,b]", "é"] {
+        for bad in [
+            "5.10", "", "[1,2", "[1]", ">=", ">=x", "1,2", "=>5", "[", "5..x", ">=5.", "[a,b]", "é", "[,]", "(, )",
+            "4.1.x.2", "4.*.2", ">=5.x", "x",
+        ] {
             assert!(Range::of_versions(bad).is_none(), "{bad}");
         }
         assert_eq!(Range::of_versions(">=5.10,<6").unwrap().low(), Some(version("5.10")));

@@ -16,7 +16,9 @@ pub enum Scalar {
     Bool(bool),
     /// `4`.
     Int(i64),
-    /// `"text"`, or a number that is no whole one, as written by serde.
+    /// `5.10`: a number that is no whole one, which JSON reads as `5.1`.
+    Float(String),
+    /// `"text"`, or a whole number that is too great for `Int`.
     Text(String),
 }
 
@@ -34,7 +36,7 @@ impl fmt::Display for Scalar {
         match self {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
-            Self::Text(value) => f.write_str(value),
+            Self::Float(value) | Self::Text(value) => f.write_str(value),
         }
     }
 }
@@ -81,7 +83,7 @@ impl<'de> Deserialize<'de> for Wanted {
             }
 
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Wanted, E> {
-                Ok(one(Scalar::Text(value.to_string())))
+                Ok(one(Scalar::Float(value.to_string())))
             }
 
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Wanted, E> {

@@ -3,9 +3,9 @@
 use super::*;
 use crate::decide::decide;
 use crate::decision::Decision;
-use crate::facts::Facts;
+use crate::facts::{Fact, Facts};
 use crate::policy::{Action, Rule};
-use crate::testing::{facts, image, inputs};
+use crate::testing::{facts, image, inputs, set};
 
 const NAMES: [&str; 2] = ["default", "better"];
 const FITS: &str = r#""host":{"kernel.version":">=5.0"}"#;
@@ -75,6 +75,33 @@ fn levels_do_not_turn_off_the_sites_own_rules() {
     });
     assert_eq!(decision.entries[0].verdict, Verdict::Incompatible, "{}", decision.why);
     assert!(decision.otherwise.is_some());
+}
+
+/// docs/configuration.md: a list of values is any-of, for devices as for anything else.
+#[test]
+fn of_a_list_in_a_rule_one_is_enough_whatever_its_type() {
+    let on = |device: &str, listed: &[&str], change: fn(&mut Facts)| {
+        let listed = listed.iter().map(|id| (*id).to_owned()).collect();
+        let rule = Rule {
+            action: Action::Deny,
+            digests: vec![image("better")],
+            host: [("host/pci.devices".to_owned(), listed)].into(),
+            ..Rule::default()
+        };
+        let decision = decided([None, Some(FITS)], |inputs| {
+            inputs.facts.set("host", "pci.devices", Fact::known(set(device), "/sys/bus/pci/devices"));
+            change(&mut inputs.facts);
+            inputs.policy.rules = [("recalled".to_owned(), rule)].into();
+        });
+        decision.entries[1].verdict
+    };
+    let two = ["10de:2330", "15b3:1017"];
+    assert_eq!(on("15b3:1017", &two, |_| {}), Verdict::Incompatible);
+    assert_eq!(on("10de:2330 15b3:1017", &two, |_| {}), Verdict::Incompatible);
+    assert_eq!(on("8086:1592", &two, |_| {}), Verdict::Compatible);
+    assert_eq!(on("8086:1592", &[], |_| {}), Verdict::Undetermined);
+    let blind: fn(&mut Facts) = |facts| facts.set("host", "pci.devices", Fact::unknown("EACCES", "/sys/bus/pci"));
+    assert_eq!(on("8086:1592", &two, blind), Verdict::Undetermined);
 }
 
 /// What asks by NFD's rules is found by the names of the labels.

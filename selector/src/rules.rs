@@ -1,7 +1,7 @@
 //! Owns the site's rules: which of them speak about a candidate, and what follows (matching.md §6, site policy score). What
 //! depends on the candidate alone is settled once; the host's part once per host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::compiled::{Compiled, Meaning, Test};
 use crate::decision::{Answer, Reason};
@@ -22,7 +22,8 @@ pub struct Rules(Vec<Prepared>);
 struct Prepared {
     name: String,
     rule: Rule,
-    host: Option<Compiled>,
+    /// What the host must be like: of each list one is enough.
+    host: Vec<Vec<Compiled>>,
 }
 
 /// A candidate as rules see it.
@@ -42,9 +43,11 @@ impl Rules {
     pub fn new(meaning: &Meaning<'_>) -> Self {
         let plain = Policy::default();
         let conditions = Meaning { schemas: meaning.schemas, policy: &plain };
-        let prepare = |(name, rule): (&String, &Rule)| {
-            let host = (!rule.host.is_empty()).then(|| conditions.document(&document(rule)));
-            Prepared { name: json::plain(name, 100), rule: rule.clone(), host }
+        let any = |documents: Vec<Document>| documents.iter().map(|document| conditions.document(document)).collect();
+        let prepare = |(name, rule): (&String, &Rule)| Prepared {
+            name: json::plain(name, 100),
+            rule: rule.clone(),
+            host: documents(rule).map(any).collect(),
         };
         Self(meaning.policy.rules.iter().filter(|(_, rule)| rule.speaks()).map(prepare).collect())
     }
@@ -69,10 +72,8 @@ impl Rules {
 
     /// Whether the host's part of each rule holds.
     pub fn on(&self, host: &Host<'_>) -> Vec<Answer> {
-        let answer = |prepared: &Prepared| match &prepared.host {
-            None => Answer::True,
-            Some(asked) => host.conditions(asked),
-        };
+        let any = |all: &Vec<Compiled>| all.iter().fold(Answer::False, |any, one| any.or(host.conditions(one)));
+        let answer = |prepared: &Prepared| prepared.host.iter().map(any).fold(Answer::True, Answer::and);
         self.0.iter().map(answer).collect()
     }
 
@@ -135,7 +136,7 @@ pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
         if !rule.speaks() {
             wrong("it has no condition, and so speaks about no entry".to_owned());
         }
-        for section in meaning.document(&document(rule)).groups {
+        for section in documents(rule).flatten().flat_map(|document| meaning.document(&document).groups) {
             if !section.known {
                 wrong(format!("no schema knows the group {:?}", json::plain(&section.written, 100)));
                 continue;
@@ -151,16 +152,20 @@ pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
             }
         }
     }
+    problems.dedup();
     problems
 }
 
-/// The host's conditions as a document could ask for them.
-fn document(rule: &Rule) -> Document {
-    let mut groups: BTreeMap<String, BTreeMap<String, Wanted>> = BTreeMap::new();
-    for (name, values) in &rule.host {
+/// The host's conditions as documents could ask for them, each value by itself: whatever its type, of a list one is enough.
+fn documents(rule: &Rule) -> impl Iterator<Item = Vec<Document>> {
+    rule.host.iter().map(|(name, values)| {
         let (group, key) = name.split_once('/').unwrap_or((name, ""));
-        let values = values.iter().map(|value| Scalar::Text(value.clone())).collect();
-        groups.entry(group.to_owned()).or_default().insert(key.to_owned(), Wanted { values, array: true });
-    }
-    Document::asking(groups)
+        let one = |value: &[String]| {
+            let values = value.iter().map(|value| Scalar::Text(value.clone())).collect();
+            let wanted = Wanted { values, array: value.is_empty() };
+            Document::asking([(group.to_owned(), [(key.to_owned(), wanted)].into())].into())
+        };
+        // No value at all is asked for as such: it cannot be read.
+        if values.is_empty() { vec![one(&[])] } else { values.chunks(1).map(one).collect() }
+    })
 }

@@ -334,8 +334,24 @@ fn example_9_facts_of_the_image_are_checked_where_the_site_binds_its_own() {
         attach(&mut asked, "a", &[Attach::to(image("a")).document(&document)]);
         verdict(&decide(&asked).unwrap(), 0)
     };
-    assert_eq!([built_for("MPICH"), built_for("mpich-abi")], [Verdict::Compatible; 2]);
-    assert_eq!([built_for("intel-mpi"), built_for("mpicc")], [Verdict::Incompatible, Verdict::Undetermined]);
+    // What was built with one MPI of the ABI runs with another, and with none that lacks it.
+    for image in ["MPICH", "mpich-abi", "intel-mpi", "Intel MPI", "MVAPICH", "cray-mpich"] {
+        assert_eq!(built_for(image), Verdict::Compatible, "{image}");
+    }
+    assert_eq!([built_for("openmpi-abi"), built_for("mpicc")], [Verdict::Incompatible, Verdict::Undetermined]);
+    let on = |host: &str, built_for: &str| {
+        let mut asked = asked.clone();
+        asked.facts.set("host", "mpi.implementation", Fact::known(crate::testing::set(host), "/etc/ld.so.cache"));
+        let document = wrap(&image_side.replace("openmpi", built_for));
+        attach(&mut asked, "a", &[Attach::to(image("a")).document(&document)]);
+        verdict(&decide(&asked).unwrap(), 0)
+    };
+    for image in ["mpich", "mpich-abi", "intel-mpi"] {
+        assert_eq!(on("cray-mpich mpich-abi", image), Verdict::Compatible, "{image}");
+        assert_eq!(on("cray-mpich", image), Verdict::Compatible, "{image}");
+        assert_eq!(on("openmpi openmpi-abi", image), Verdict::Incompatible, "{image}");
+    }
+    assert_eq!([on("mpich", "mpich"), on("mpich", "mpich-abi")], [Verdict::Compatible, Verdict::Incompatible]);
 }
 
 #[test]

@@ -283,7 +283,10 @@ fn read_manifest(
         layers.push(Layer { alternative, form, content });
     }
     // What is attached with this type is meant to say something: a type by mistake must not make it say nothing.
-    if layers.is_empty() && !manifest.layers.is_empty() {
+    if manifest.layers.is_empty() {
+        return Err(ArtifactError::Malformed("it has no layer, so no compatibility document".to_owned()));
+    }
+    if layers.is_empty() {
         let types: BTreeSet<String> = manifest.layers.iter().map(|raw| json::plain(&raw.media_type, 100)).collect();
         let types = types.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         return Err(ArtifactError::Malformed(format!("none of its layers is a compatibility document: {types}")));
@@ -394,6 +397,8 @@ mod tests {
             "none of its layers is a compatibility document: \"application/vnd.oci.image.layer.v1.tar\"",
             "the type that oras gives to what is attached without one"
         );
+        let empty = Attach::to(subject()).artifact();
+        assert_eq!(error(&empty), "it has no layer, so no compatibility document");
         let mut artifact = attach().artifact();
         artifact.layers.clear();
         assert_eq!(error(&artifact), "could not be read: layer 0 was not fetched");

@@ -113,7 +113,7 @@ impl Document {
             _ => return self.note(key, wanted, "one value is expected"),
         };
         match (key, key.strip_prefix("level:"), value) {
-            ("weight", _, Scalar::Int(weight)) => self.weight = (*weight).clamp(-MAX_WEIGHT, MAX_WEIGHT) as i32,
+            ("weight", _, Scalar::Int(weight)) => self.weigh(&format!("{RESERVED}/weight"), *weight),
             (_, Some(pattern), Scalar::Text(level)) => match level.as_str() {
                 "required" => self.levels.push((pattern.to_owned(), Level::Required)),
                 "preferred" => self.levels.push((pattern.to_owned(), Level::Preferred)),
@@ -122,6 +122,15 @@ impl Document {
             },
             ("weight", _, _) => self.note(key, wanted, "expected a whole number"),
             _ => self.note(key, wanted, "not known"),
+        }
+    }
+
+    /// Takes the author's weight, which stands in the field `name`.
+    pub(crate) fn weigh(&mut self, name: &str, weight: i64) {
+        let within = weight.clamp(-MAX_WEIGHT, MAX_WEIGHT);
+        self.weight = within as i32;
+        if within != weight {
+            self.notes.push(format!("{name} = {weight}: counts as {within}"));
         }
     }
 
@@ -151,7 +160,8 @@ mod tests {
             document.notes,
             [
                 "io.bestfit/colour = red: not known: ignored",
-                "io.bestfit/level:host/a = nice: expected required, preferred or info: ignored"
+                "io.bestfit/level:host/a = nice: expected required, preferred or info: ignored",
+                "io.bestfit/weight = 5000: counts as 100"
             ]
         );
         assert!(!read(br#"{"compatibilities": {"io.bestfit": {"weight": 1}}}"#).unwrap().is_empty());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::document::{self, Document, MAX_BYTES, MAX_WEIGHT};
+use crate::document::{self, Document, MAX_BYTES};
 use crate::json::{self, JsonError};
 use crate::value::{Scalar, Wanted};
 
@@ -21,7 +21,7 @@ const SCORE: [&str; 2] = ["compatibility-score", "oci.compatibility-score"];
 /// For people.
 const ANNOTATION: &str = "annotation";
 /// Ids of PCI devices: the proposal writes `15B3.020D`, hosts say `15b3:020d`.
-const PCI: &str = "oci.pci.devices";
+const PCI: &str = "pci.devices";
 
 /// One set: all of it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,34 +55,39 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Set>, JsonError> {
 }
 
 fn set(raw: BTreeMap<String, Wanted>) -> Result<Set, String> {
-    let (mut annotation, mut weight, mut keys) = (String::new(), 0, BTreeMap::new());
+    let (mut annotation, mut score, mut keys) = (String::new(), None, BTreeMap::new());
     for (name, wanted) in raw {
         if name.len() > document::MAX_NAME {
             return Err(format!("a name is longer than {} bytes", document::MAX_NAME));
         }
         if SCORE.contains(&name.as_str()) {
-            weight = score(&wanted).ok_or_else(|| format!("{name} is no whole number"))?;
+            let [Scalar::Int(given)] = wanted.values[..] else { return Err(format!("{name} is no whole number")) };
+            if wanted.array {
+                return Err(format!("{name} is no whole number"));
+            }
+            twice(score.replace(given).is_some(), &name)?;
         } else if name == ANNOTATION {
             annotation = json::plain(&wanted.to_string(), 200);
         } else {
             let key = name.strip_prefix(PREFIX).unwrap_or(&name).to_owned();
             let wanted = values(wanted);
-            keys.insert(key, if name == PCI { pci(wanted) } else { wanted });
+            let wanted = if key == PCI { pci(wanted) } else { wanted };
+            twice(keys.insert(key, wanted).is_some(), &name)?;
         }
     }
     if keys.is_empty() {
         return Err("it asks for nothing".to_owned());
     }
     let mut document = Document::asking([(GROUP.to_owned(), keys)].into());
-    document.weight = weight;
+    if let Some(score) = score {
+        document.weigh("compatibility-score", score);
+    }
     Ok(Set { annotation, document })
 }
 
-fn score(wanted: &Wanted) -> Option<i32> {
-    match wanted.values.as_slice() {
-        [Scalar::Int(score)] if !wanted.array => Some((*score).clamp(-MAX_WEIGHT, MAX_WEIGHT) as i32),
-        _ => None,
-    }
+/// Of two spellings of one key neither goes before the other.
+fn twice(is: bool, name: &str) -> Result<(), String> {
+    if is { Err(format!("{:?} stands there in another spelling as well", json::plain(name, 100))) } else { Ok(()) }
 }
 
 /// Texts are lists whose elements end in commas: `"FPHP,"`. The commas of ranges part nothing: `"[4.19, 5.16)"`.
@@ -139,7 +144,18 @@ mod tests {
         );
         assert_eq!(keys(1), ["cpu.vendor = \"AuthenticAMD\""]);
         assert_eq!((sets[0].document.weight, sets[1].document.weight), (50, 100));
+        assert!(sets[0].document.notes.is_empty());
+        assert_eq!(sets[1].document.notes, ["compatibility-score = 800: counts as 100"]);
         assert_eq!(sets[1].annotation, "only with AMD");
+    }
+
+    #[test]
+    fn devices_are_written_as_hosts_say_them_with_and_without_the_prefix() {
+        for name in ["oci.pci.devices", "pci.devices"] {
+            let text = format!(r#"{{"compatibilities": [{{"{name}": "15B3.020D,"}}]}}"#);
+            let document = &read(text.as_bytes()).unwrap()[0].document;
+            assert_eq!(document.groups["oci"]["pci.devices"].json(), r#"["15b3:020d"]"#, "{name}");
+        }
     }
 
     #[test]
@@ -168,6 +184,15 @@ mod tests {
             ("[{}]", "line 1 column 1: set 1: it asks for nothing"),
             (r#"[{"oci.os.glibc": "1"}, {"annotation": "x"}]"#, "line 1 column 1: set 2: it asks for nothing"),
             (r#"[{"compatibility-score": "high", "a": 1}]"#, "line 1 column 1: set 1: compatibility-score is no whole"),
+            (
+                r#"[{"kernel.versions": "[6,7)", "oci.kernel.versions": "[5,6)"}]"#,
+                "line 1 column 1: set 1: \"oci.kernel.versions\" stands there in another spelling",
+            ),
+            (
+                r#"[{"compatibility-score": 1, "oci.compatibility-score": 2, "a": 1}]"#,
+                "line 1 column 1: set 1: \"oci.compatibility-score\" stands there in another",
+            ),
+            (r#"[{"compatibility-score": [1], "a": 1}]"#, "line 1 column 1: set 1: compatibility-score is no whole"),
             (r#"[{"a": {}}]"#, "line 1 column 29: invalid type: map, expected true, false"),
             (r#"[{"a": 1}], "more": 1"#, "line 1 column 38: unknown field `more`"),
         ];

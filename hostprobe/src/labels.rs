@@ -185,7 +185,7 @@ fn rdma(features: &Features, labels: &mut Labels) {
         set_true(labels, "rdma.capable");
     }
     let loaded = features.flags.get("kernel.loadedmodule");
-    if loaded.is_some_and(|set| ["ib_uverbs", "rdma_ucm"].iter().all(|name| set.elements.contains_key(*name))) {
+    if loaded.is_some_and(|set| crate::modules::has_rdma(|name| set.elements.contains_key(name))) {
         set_true(labels, "rdma.available");
     }
 }

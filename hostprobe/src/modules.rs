@@ -14,7 +14,7 @@ pub(crate) const NAMES: Part = Part { path: LOADED, name: "names", of: |text| lo
 pub(crate) fn probe(root: &HostRoot, release: &Seen<String>, facts: &mut Facts) {
     // A kernel that cannot load modules has no such file, and NFD then no such feature.
     let loaded = root.seen(root.text_of(&NAMES), "/proc/sys").map(|text| loaded(&text));
-    let rdma = loaded.as_ref().map(|modules| has_rdma(modules));
+    let rdma = loaded.as_ref().map(|modules| has_rdma(|name| modules.iter().any(|module| module == name)));
     facts.set(NFD, "rdma.available", rdma.true_only().fact(LOADED));
 
     let enabled = match (&loaded, built_in(root, release)) {
@@ -47,9 +47,9 @@ fn names(text: &str) -> Vec<String> {
     stems.flat_map(|name| [name.to_owned(), name.replace('-', "_")]).collect()
 }
 
-/// Whether the modules are loaded that let programs use RDMA.
-fn has_rdma(modules: &[String]) -> bool {
-    ["ib_uverbs", "rdma_ucm"].iter().all(|name| modules.iter().any(|module| module == name))
+/// Whether the modules are loaded that let programs use RDMA: NFD's rule of `rdma.available`.
+pub(crate) fn has_rdma(is_loaded: impl Fn(&str) -> bool) -> bool {
+    ["ib_uverbs", "rdma_ucm"].into_iter().all(is_loaded)
 }
 
 #[cfg(test)]
@@ -58,9 +58,10 @@ mod tests {
 
     #[test]
     fn both_modules_are_needed() {
-        assert!(has_rdma(&loaded("rdma_ucm 32768 0 - Live 0x0\nib_uverbs 1 1 rdma_ucm, Live 0x0\n")));
-        assert!(!has_rdma(&loaded("rdma_ucm 32768 0 - Live 0x0\n")));
-        assert!(!has_rdma(&loaded("ib_uverbs_extra 1 0 ib_uverbs rdma_ucm\n\n")));
+        let has = |text: &str| has_rdma(|name| loaded(text).iter().any(|module| module == name));
+        assert!(has("rdma_ucm 32768 0 - Live 0x0\nib_uverbs 1 1 rdma_ucm, Live 0x0\n"));
+        assert!(!has("rdma_ucm 32768 0 - Live 0x0\n"));
+        assert!(!has("ib_uverbs_extra 1 0 ib_uverbs rdma_ucm\n\n"));
     }
 
     #[test]

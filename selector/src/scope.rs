@@ -1,6 +1,8 @@
 //! Owns the container's scope: which devices its runtime spec gives it, and facts narrowed to these (matching.md §5: "no GPU
 //! given means no GPU fact"). Reads nothing by itself; what cannot be told becomes unknown, never known.
 
+mod drivers;
+mod hooks;
 mod narrow;
 mod pci;
 mod summary;
@@ -31,8 +33,10 @@ const DIFFER: &str = "devices of this host differ, and which of them the contain
 /// Annotations that ask for devices of the Container Device Interface begin so.
 const CDI: &str = "cdi.k8s.io/";
 /// Vendors of CDI devices, as the part before the slash of their kind.
-const CDI_VENDORS: [(&str, Kind); 6] = [
+const CDI_VENDORS: [(&str, Kind); 8] = [
     ("nvidia.com", Kind::Nvidia),
+    ("k8s.gpu.nvidia.com", Kind::Nvidia),
+    ("k8s.device-plugin.nvidia.com", Kind::Nvidia),
     ("runtime.nvidia.com", Kind::Nvidia),
     ("amd.com", Kind::Amd),
     ("intel.com", Kind::Intel),
@@ -100,7 +104,7 @@ enum Node {
 }
 
 impl Scope {
-    /// Reads a runtime spec: `linux.devices`, `mounts`, `process.env` and `annotations`. `image_env` is the environment of
+    /// Reads a runtime spec: `linux.devices`, `mounts`, `hooks`, `process.env` and `annotations`. `image_env` is the environment of
     /// the image that containerd chose: what stands there was not asked for by the container's user.
     pub fn of(spec: &Value, image_env: &[String]) -> Self {
         let mut scope = Self::default();
@@ -127,6 +131,7 @@ impl Scope {
         for mount in list(spec, "/mounts") {
             scope.mounted(text(mount, "source"), text(mount, "destination"));
         }
+        hooks::add(&mut scope, spec);
         scope.visible(spec, image_env);
         let set = list(spec, "/process/env").filter_map(Value::as_str);
         let asks = |variable: &&str| variable.split_once('=').is_some_and(|(name, _)| require::is_variable(name));
@@ -219,9 +224,8 @@ impl Scope {
     /// A list of CDI devices: `nvidia.com/gpu=0,nvidia.com/gpu=1`.
     fn cdi(&mut self, names: &str) {
         for name in names.split(',').filter(|name| !name.is_empty()) {
-            let vendor = name.split_once('/').map_or(name, |(vendor, _)| vendor);
-            match CDI_VENDORS.iter().find(|(known, _)| *known == vendor) {
-                Some((_, kind)) => self.give(*kind, Some(Name::Cdi(name.to_owned()))),
+            match cdi_kind(name) {
+                Some(kind) => self.give(kind, Some(Name::Cdi(name.to_owned()))),
                 None => {
                     self.others.insert(name.to_owned());
                 }
@@ -247,6 +251,12 @@ fn visible_name(kind: Kind, name: &str) -> Name {
         _ if name.starts_with("GPU-") || name.starts_with("gpu-") => Name::Uuid(name.to_owned()),
         _ => name.parse().map_or_else(|_| Name::Other(name.to_owned()), Name::Index),
     }
+}
+
+/// What the CDI devices of a vendor are.
+fn cdi_kind(name: &str) -> Option<Kind> {
+    let vendor = name.split_once('/').map_or(name, |(vendor, _)| vendor);
+    CDI_VENDORS.iter().find(|(known, _)| *known == vendor).map(|(_, kind)| *kind)
 }
 
 /// What NVIDIA's runtime makes of a CDI name for which no file stands in a directory: it calls devices as its variable does.

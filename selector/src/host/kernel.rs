@@ -80,6 +80,13 @@ impl Kernel {
                 answers.others = Some(Fact::unknown(why, feature));
             }
         }
+        // Single modules that could not be told, such as the drivers of devices that the container may have.
+        for (name, why) in &features.unknown {
+            let one = name.split_once('/').filter(|(feature, _)| [LOADED, ENABLED].contains(feature));
+            if let Some((feature, module)) = one {
+                kernel.modules.known.entry(module.to_owned()).or_insert_with(|| Fact::unknown(why, feature));
+            }
+        }
         if let Some(why) = features.unknown.get(CONFIG) {
             kernel.configurations = Some(Fact::unknown(why, CONFIG));
         }
@@ -135,5 +142,12 @@ mod tests {
         assert_eq!(kernel.get("kernel.module.nf_tables"), Some(&Fact::known(true, LOADED)));
         assert_eq!(kernel.get("kernel.module.ext4"), Some(&Fact::unknown("EACCES", ENABLED)));
         assert_eq!(Kernel::new(&Features::default()).get("kernel.config.X"), None, "such facts do not say");
+        let mut narrowed = self::features();
+        narrowed.set_flags(ENABLED, ["nf_tables".to_owned()]);
+        narrowed.set_unknown("kernel.loadedmodule/nvidia", "whose");
+        narrowed.set_unknown("kernel.enabledmodule/nf_tables", "whose");
+        let kernel = Kernel::new(&narrowed);
+        assert_eq!(kernel.get("kernel.module.nvidia"), Some(&Fact::unknown("whose", LOADED)));
+        assert_eq!(kernel.get("kernel.module.nf_tables"), Some(&Fact::known(true, ENABLED)));
     }
 }

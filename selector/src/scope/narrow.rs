@@ -6,19 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pci::PciId;
 use super::summary::own_devices;
 use super::which::{Vendors, Which, which};
-use super::{DIFFER, Given, SOURCE, Scope};
+use super::{DIFFER, Given, SOURCE, Scope, cdi_kind, drivers};
 use crate::devices::{Device, Kind};
 use crate::facts::{Fact, Facts, State, Value};
 
 const NFD: &str = "nfd";
 const HOST: &str = "host";
+/// Names by which a runtime can put devices into a container.
+const CDI: &str = "cdi.devices";
 /// NFD's feature of PCI devices.
 const PCI: &str = "pci.device";
 /// NFD's features that hold what vendors' programs wrote into `features.d`.
 const LOCAL: [&str; 2] = ["local.label", "local.feature"];
-/// NFD's features that name kernel modules.
-const MODULES: [&str; 2] = ["kernel.loadedmodule", "kernel.enabledmodule"];
-
 /// Labels below these names are about a vendor's devices.
 const LABELS: [(&str, Kind); 6] = [
     ("nvidia.com/", Kind::Nvidia),
@@ -27,24 +26,6 @@ const LABELS: [(&str, Kind); 6] = [
     ("gpu.intel.com/", Kind::Intel),
     ("habana.ai/", Kind::Accelerator),
     ("rdma.", Kind::Fabric),
-];
-
-/// Drivers that say nothing to a container without their devices.
-const DRIVERS: [(&str, Kind); 14] = [
-    ("amdxdna", Kind::Accelerator),
-    ("gdrdrv", Kind::Nvidia),
-    ("nvidia", Kind::Nvidia),
-    ("nvidia_drm", Kind::Nvidia),
-    ("nvidia_fs", Kind::Nvidia),
-    ("nvidia_modeset", Kind::Nvidia),
-    ("nvidia_peermem", Kind::Nvidia),
-    ("nvidia_uvm", Kind::Nvidia),
-    ("amdgpu", Kind::Amd),
-    ("i915", Kind::Intel),
-    ("xe", Kind::Intel),
-    ("habanalabs", Kind::Accelerator),
-    ("neuron", Kind::Accelerator),
-    ("intel_vpu", Kind::Accelerator),
 ];
 
 /// Keys of the group `host` that are worth nothing without a node of the kernel's.
@@ -64,7 +45,7 @@ pub fn narrow(facts: &mut Facts, scope: &Scope) {
     let narrowing = Narrowing::new(facts, scope);
     narrowing.nfd(facts);
     narrowing.host(facts);
-    narrowing.modules(facts);
+    drivers::narrow(facts, &narrowing.which);
     narrowing.instances(facts);
     own_devices(facts, &narrowing.which);
     nodes(facts, scope);
@@ -95,7 +76,7 @@ fn nodes(facts: &mut Facts, scope: &Scope) {
 }
 
 /// Whether a fact is one about the container's devices.
-enum Held {
+pub(super) enum Held {
     Yes,
     No,
     Untold(String),
@@ -211,15 +192,39 @@ impl Narrowing {
         }
         for (key, fact) in keys {
             match key.strip_prefix("pci.") {
-                Some("devices") => self.ids(fact),
+                Some("devices") => retain(fact, |id| self.held_id(id).unwrap_or(Held::Yes)),
                 Some(id) => {
                     if let Some(held) = self.held_id(id) {
                         set(fact, held);
                     }
                 }
+                None if key == CDI => retain(fact, |name| self.held_cdi(name)),
                 None => {}
             }
         }
+    }
+
+    /// A CDI device as a name of the devices that it gives, all of which the container must have. One of which these are not
+    /// known goes by its vendor.
+    fn held_cdi(&self, name: &str) -> Held {
+        let mut gives = self.devices.iter().enumerate().filter(|(_, device)| device.cdi.contains(name)).peekable();
+        if gives.peek().is_none() {
+            return match cdi_kind(name).map(|kind| &self.which[&kind]) {
+                Some(Which::Nothing) => Held::No,
+                _ => Held::Untold(format!("which devices {name} gives a container is not known")),
+            };
+        }
+        let mut held = Held::Yes;
+        for (position, device) in gives {
+            match &self.which[&device.kind] {
+                Which::Nothing => return Held::No,
+                Which::These(own) if !own.contains(&position) => return Held::No,
+                Which::These(_) => {}
+                Which::Some => held = Held::Untold(DIFFER.to_owned()),
+                Which::Untold(why) => held = Held::Untold(why.clone()),
+            }
+        }
+        held
     }
 
     /// `vendor:device` as a name of devices that a container is given one by one.
@@ -231,45 +236,6 @@ impl Narrowing {
         let main = listed.is_none_or(PciId::is_main);
         let pattern = if main { pattern } else { listed.unwrap_or(&pattern).clone() };
         Some(self.held(kind, Some(&pattern)))
-    }
-
-    /// The set of all ids.
-    fn ids(&self, fact: &mut Fact) {
-        let State::Known { value: Value::Set(ids) } = &fact.state else { return };
-        let mut kept = BTreeSet::new();
-        for id in ids {
-            match self.held_id(id) {
-                None | Some(Held::Yes) => kept.insert(id.clone()),
-                Some(Held::No) => false,
-                Some(Held::Untold(why)) => return set(fact, Held::Untold(why)),
-            };
-        }
-        if kept != *ids {
-            *fact = Fact::known(kept, fact.source.clone());
-        }
-    }
-
-    /// A loaded driver promises nothing to a container without its devices.
-    fn modules(&self, facts: &mut Facts) {
-        for (driver, kind) in DRIVERS {
-            let unknown = match &self.which[&kind] {
-                Which::These(_) | Which::Some => continue,
-                Which::Nothing => None,
-                Which::Untold(why) => Some(why),
-            };
-            for name in MODULES {
-                let family = facts.features.flags.get_mut(name);
-                let was_there = family.is_some_and(|family| family.elements.remove(driver).is_some());
-                if let Some(why) = unknown.filter(|_| was_there) {
-                    facts.features.set_unknown(&format!("{name}/{driver}"), why);
-                }
-            }
-            for (key, fact) in facts.facts.get_mut(HOST).into_iter().flatten() {
-                if key.starts_with("kernel.") && key.contains("module") {
-                    module(key, fact, driver, unknown);
-                }
-            }
-        }
     }
 
     fn instances(&self, facts: &mut Facts) {
@@ -298,7 +264,7 @@ fn kind_of_label(key: &str) -> Option<Kind> {
 }
 
 /// Narrowing takes knowledge away: what was absent or unknown does not become known.
-fn set(fact: &mut Fact, held: Held) {
+pub(super) fn set(fact: &mut Fact, held: Held) {
     match held {
         Held::Yes => {}
         Held::No => *fact = Fact::absent(SOURCE),
@@ -307,22 +273,20 @@ fn set(fact: &mut Fact, held: Held) {
     }
 }
 
-/// A fact that names kernel modules, one (`…module.NAME`) or all of them, without a driver.
-fn module(key: &str, fact: &mut Fact, driver: &str, unknown: Option<&String>) {
-    let held = || unknown.map_or(Held::No, |why| Held::Untold(why.clone()));
-    if key.ends_with(&format!(".{driver}")) {
-        return set(fact, held());
-    }
+/// A set of names, of which those stay that are about the container's devices.
+pub(super) fn retain(fact: &mut Fact, held: impl Fn(&str) -> Held) {
     let State::Known { value: Value::Set(names) } = &fact.state else { return };
-    if !names.contains(driver) {
-        return;
+    let mut kept = BTreeSet::new();
+    for name in names {
+        match held(name) {
+            Held::Yes => drop(kept.insert(name.clone())),
+            Held::No => {}
+            untold @ Held::Untold(_) => return set(fact, untold),
+        }
     }
-    if unknown.is_some() {
-        return set(fact, held());
+    if kept != *names {
+        *fact = Fact::known(kept, fact.source.clone());
     }
-    let mut names = names.clone();
-    names.remove(driver);
-    *fact = Fact::known(names, fact.source.clone());
 }
 
 #[cfg(test)]
@@ -388,7 +352,8 @@ mod tests {
         );
         whole.features.set_attribute("local.label", "nvidia.com/gpu.present", "true");
         whole.features.set_attribute("local.label", "site.example/x", "true");
-        whole.features.set_flags("kernel.loadedmodule", ["nvidia".to_owned(), "ext4".to_owned()]);
+        let loaded = ["nvidia", "ib_uverbs", "rdma_ucm", "mlx5_ib", "ext4"].map(str::to_owned);
+        whole.features.set_flags("kernel.loadedmodule", loaded);
         let found = narrowed(whole, &json!({}), &[]);
         for (group, key, state) in [
             (NFD, "pci-0302_10de.present", 'a'),

@@ -68,7 +68,7 @@ mod tests {
             index: Some(index),
             uuid: None,
             nodes: [(format!("/dev/nvidia{index}"), format!("195:{index}"))].into(),
-            cdi: BTreeSet::new(),
+            cdi: [format!("nvidia.com/gpu={index}"), "nvidia.com/gpu=all".to_owned()].into(),
             facts: [(CAPABILITY.to_owned(), Fact::known(capability, address.clone()))].into(),
             address,
         }
@@ -88,6 +88,32 @@ mod tests {
             facts.set("nfd", format!("pci-0302_10de_{device}.present"), Fact::known(true, "/sys"));
         }
         facts
+    }
+
+    #[test]
+    fn a_cdi_device_stands_for_what_it_gives() {
+        let all = ["nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=all", "intel.com/gpu=x"];
+        for (visible, more, expected) in [
+            ("all", "", "nvidia.com/gpu=0 nvidia.com/gpu=1 nvidia.com/gpu=all"),
+            ("1", "", "nvidia.com/gpu=1"),
+            ("none", "", ""),
+            ("MIG-x", "", "?"),
+            // Which devices these names give is not known: one of a vendor without a device here, and of another vendor.
+            ("none", "nvidia.com/gpu=9", ""),
+            ("0", "nvidia.com/gpu=9", "?"),
+            ("none", "vendor.example/nic=0", "?"),
+        ] {
+            let mut facts = mixed();
+            let names = all.into_iter().chain([more]).filter(|name| !name.is_empty()).map(str::to_owned);
+            facts.set(HOST, "cdi.devices", Fact::known(names.collect::<BTreeSet<_>>(), "/etc/cdi"));
+            let spec = json!({"process": {"env": [format!("NVIDIA_VISIBLE_DEVICES={visible}")]}});
+            narrow(&mut facts, &Scope::of(&spec, &[]));
+            let found = match &facts.get(HOST, "cdi.devices").unwrap().state {
+                State::Known { value } => value.to_string(),
+                _ => "?".to_owned(),
+            };
+            assert_eq!(found, expected, "{visible} {more}");
+        }
     }
 
     /// Count, compute capability, CUDA, and whether NFD sees the H100 and the A100.

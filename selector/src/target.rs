@@ -95,6 +95,9 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
             "this host is {host}, has all its features, and selection.vendor asks for no more"
         ));
     }
+    if graph.family(target) == "x86_64" && graph.family(wanted) == "x86" {
+        return of_32_bits(graph, facts, target, wanted, by_features);
+    }
     // Whether it has all the features was not seen: that is no "no".
     if let Some(State::Unknown { why }) = facts.get(GROUP, CANDIDATES).map(|fact| &fact.state)
         && graph.family(target) == graph.family(wanted)
@@ -102,7 +105,36 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
         let text = format!("this host is {host}; whether it has all its features cannot be seen: {why}");
         return Comparison::new(Answer::Unknown, text);
     }
+    // No flag tells levels such as armv8.2a: a processor that the data does not know may have any of them.
+    let levels = target.vendor == GENERIC && wanted.vendor == GENERIC && wanted.features.is_empty();
+    if levels && graph.family(target) == graph.family(wanted) {
+        let text = format!("this host is {host}; the archspec data {} has no closer name for it", graph.version());
+        return Comparison::new(Answer::Unknown, text);
+    }
     Comparison::new(Answer::False, format!("this host is {host}{}", why_not(graph, facts, target, wanted)))
+}
+
+/// A 64-bit processor runs code for each 32-bit one whose features it has; archspec counts these as another family.
+fn of_32_bits(
+    graph: &Microarchitectures,
+    facts: &Facts,
+    host: &Target,
+    wanted: &Target,
+    by_features: impl Fn(String) -> Comparison,
+) -> Comparison {
+    let host = &host.name;
+    let seen = set(facts, FEATURES);
+    let missing = graph.missing(wanted, seen.unwrap_or(&BTreeSet::new()));
+    match (missing.is_empty(), seen) {
+        (true, _) => by_features(format!("this host is {host} and has all its features")),
+        (false, Some(_)) => {
+            Comparison::new(Answer::False, format!("this host is {host}, missing: {}", missing.join(", ")))
+        }
+        (false, None) => {
+            let text = format!("this host is {host}; whether it has {} was not seen", missing.join(", "));
+            Comparison::new(Answer::Unknown, text)
+        }
+    }
 }
 
 /// Whether `wanted` is another vendor's target all of whose features were seen. Those of the host's own vendor and generic ones are
@@ -190,5 +222,41 @@ mod tests {
             compare(graph, &facts, &[Scalar::Text(name.to_owned())], state, Vendor::Features).answer
         };
         assert_eq!([ask("zen2"), ask("zen4"), ask("neoverse_v2")], [Answer::True, Answer::Unknown, Answer::False]);
+    }
+
+    #[test]
+    fn no_flag_tells_the_levels_of_arm() {
+        let graph = Microarchitectures::builtin();
+        for (host, wanted, expected) in [
+            ("aarch64", "armv8.2a", Answer::Unknown),
+            ("aarch64", "armv9.0a", Answer::Unknown),
+            ("aarch64", "arm64", Answer::True),
+            ("aarch64", "neoverse_n2", Answer::False),
+            ("aarch64", "x86_64", Answer::False),
+            ("neoverse_n1", "armv9.0a", Answer::False),
+            ("x86_64_v2", "x86_64_v3", Answer::False),
+        ] {
+            assert_eq!(answer(graph, host, wanted).0, expected, "{host} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_64_bit_processor_runs_32_bit_code() {
+        let graph = Microarchitectures::builtin();
+        let mut facts = Facts::default();
+        facts.set(GROUP, TARGET, Fact::known("zen3", "/proc/cpuinfo"));
+        let ask = |facts: &Facts, name: &str| {
+            let state = facts.get(GROUP, TARGET).map(|fact| &fact.state);
+            compare(graph, facts, &[Scalar::Text(name.to_owned())], state, Vendor::Strict).answer
+        };
+        let names = ["x86", "i686", "pentium4", "prescott"];
+        assert_eq!(
+            names.map(|name| ask(&facts, name)),
+            [Answer::True, Answer::True, Answer::Unknown, Answer::Unknown],
+            "its features were not seen"
+        );
+        let features = ["mmx", "sse", "sse2"].map(str::to_owned);
+        facts.set(GROUP, FEATURES, Fact::known(BTreeSet::from(features), "/proc/cpuinfo"));
+        assert_eq!(names.map(|name| ask(&facts, name)), [Answer::True, Answer::True, Answer::True, Answer::False]);
     }
 }

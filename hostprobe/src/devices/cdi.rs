@@ -21,6 +21,9 @@ const FILE_LIMIT: usize = 1 << 20;
 const FILES: usize = 64;
 const DEVICES: usize = 1024;
 
+/// The length of a UUID.
+const UUID: usize = 36;
+
 /// Devices by full name, and the paths of their nodes on the host.
 type Named = BTreeMap<String, BTreeSet<String>>;
 
@@ -45,9 +48,7 @@ fn read_all(root: &HostRoot) -> Seen<Named> {
             Seen::Unknown(why) => return Seen::Unknown(why),
         };
         any = true;
-        let is_spec =
-            |name: &&String| [".json", ".yaml"].iter().any(|end| name.ends_with(end)) && !name.starts_with('.');
-        let specs: Vec<&String> = names.iter().filter(is_spec).collect();
+        let specs: Vec<&String> = names.iter().filter(|name| is_spec(name)).collect();
         if specs.len() > FILES {
             return Seen::Unknown(format!("{dir}: more than {FILES} files"));
         }
@@ -61,6 +62,22 @@ fn read_all(root: &HostRoot) -> Seen<Named> {
         }
     }
     if any { Seen::Known(all) } else { Seen::Absent }
+}
+
+/// Whether a file is about devices of this host. What Kubernetes' drivers write for one claim (`VENDOR-CLASS_UID.json`) comes
+/// and goes with pods, and gives devices that have other names as well.
+fn is_spec(name: &str) -> bool {
+    let Some(stem) = [".json", ".yaml"].into_iter().find_map(|end| name.strip_suffix(end)) else { return false };
+    let of_claim = stem.rsplit_once('_').is_some_and(|(_, id)| is_uuid(id));
+    !name.starts_with('.') && !of_claim
+}
+
+fn is_uuid(id: &str) -> bool {
+    let place = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    id.len() == UUID && id.bytes().enumerate().all(place)
 }
 
 /// The devices of one file.
@@ -135,6 +152,21 @@ mod tests {
             r#"{"nvidia.com/gpu=0": {"/dev/dri/card1", "/dev/nvidia0"}, "nvidia.com/gpu=all": {"/dev/nvidia0"}}"#;
         assert_eq!(shown("/etc/cdi/nvidia.yaml", YAML), expected);
         assert_eq!(shown("/etc/cdi/x.json", JSON), r#"{"vendor.com/nic=a": {}}"#);
+    }
+
+    #[test]
+    fn files_of_claims_are_passed_over() {
+        for (name, expected) in [
+            ("nvidia.yaml", true),
+            ("vendor.com-nic.json", true),
+            ("vendor.com-nic_base.json", true),
+            ("k8s.gpu.nvidia.com-claim_0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.yaml", false),
+            ("k8s.gpu.example.com-gpu_0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.json", false),
+            (".nvidia.yaml", false),
+            ("nvidia.yaml.tmp", false),
+        ] {
+            assert_eq!(is_spec(name), expected, "{name}");
+        }
     }
 
     #[test]

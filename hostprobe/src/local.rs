@@ -2,7 +2,6 @@
 //! tools leave in one directory. The format is nfd-features.md §5. What may be half-written is unknown, never a value.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bestfit_selector::facts::{Fact, Facts, Value};
 use bestfit_selector::features::Elements;
@@ -52,7 +51,7 @@ pub(crate) fn probe(root: &HostRoot, facts: &mut Facts) {
             return;
         }
     };
-    let found = read_all(root, &names, now());
+    let found = read_all(root, &names, Time { seconds: root.now(), nanos: 0 });
     if let Some(until) = found.until {
         root.changes_at(until);
     }
@@ -93,11 +92,6 @@ fn value_of(text: &str) -> Value {
         "false" => false.into(),
         text => text.into(),
     }
-}
-
-fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
 }
 
 /// All files in the order of their names; what a later one says replaces what an earlier one said.

@@ -6,6 +6,7 @@ mod live;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -168,8 +169,8 @@ impl HostRoot {
 
     /// What the call `name` returns. Of a root that is no machine nobody can know.
     pub(crate) fn call(&self, name: &str, live: impl FnOnce() -> Result<i64, Errno>) -> Option<Result<i64, Errno>> {
-        let told = |value: i64| match i32::try_from(-value) {
-            Ok(errno @ 1..) => Err(Errno::from_raw(errno)),
+        let told = |value: i64| match value.checked_neg().map(i32::try_from) {
+            Some(Ok(errno @ 1..)) => Err(Errno::from_raw(errno)),
             _ => Ok(value),
         };
         match &self.place {
@@ -186,6 +187,21 @@ impl HostRoot {
                 Some(answer)
             }
         }
+    }
+
+    /// When this root is looked at, in seconds since 1970: of a snapshot, when it was made. One that does not say so, of an
+    /// older bestfit, is read as of now.
+    pub(crate) fn now(&self) -> i64 {
+        let this = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        };
+        let now = match &self.place {
+            Place::Recorded(snapshot) => snapshot.made.unwrap_or_else(this),
+            Place::Running | Place::Beneath(_) => this(),
+        };
+        self.note(|snapshot| snapshot.made = Some(now));
+        now
     }
 
     /// What is asked of this root may be answered otherwise from `time` on, though nothing was written.

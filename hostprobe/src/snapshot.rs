@@ -22,6 +22,9 @@ pub struct Snapshot {
     /// The version of this form.
     #[serde(rename = "bestfit.snapshot")]
     version: u32,
+    /// When it was made, in seconds since 1970: what is read of some answers depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<i64>,
     /// Of the running machine only: what is no file.
     pub(crate) machine: Option<Machine>,
     /// When an answer may mean something else, in seconds since 1970: not recorded, because it is asked of the answers.
@@ -128,7 +131,7 @@ fn other(path: &str, why: &str) -> ReadError {
 
 impl Snapshot {
     pub(crate) fn new(machine: Option<Machine>) -> Self {
-        Self { version: VERSION, machine, until: None, reads: BTreeMap::new() }
+        Self { version: VERSION, made: None, machine, until: None, reads: BTreeMap::new() }
     }
 
     /// Reads a snapshot; an error has its line and column.

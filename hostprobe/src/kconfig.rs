@@ -7,12 +7,18 @@ use bestfit_selector::facts::{Fact, Facts, Value};
 use bestfit_selector::features::Elements;
 use flate2::bufread::GzDecoder;
 
-use crate::NFD;
 use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
+use crate::{HOST, NFD};
 
 /// The configuration of the running kernel, where it was built to show it.
 const RUNNING: &str = "/proc/config.gz";
+
+/// Any sources that somebody left there: NFD takes them before the configurations that are named after the kernel.
+const SOURCES: &str = "/usr/src/linux/.config";
+
+/// Keys of the group `host` that are answered by the configuration where nothing else is said about them.
+const KEYS: [&str; 3] = ["kernel.config.*", "kernel.configuration.*", "kernel.configurations"];
 
 /// The most bytes of an unpacked configuration; those of distributions have about 300 KB.
 const LIMIT: usize = 4 << 20;
@@ -24,7 +30,13 @@ type Options = BTreeMap<String, String>;
 
 pub(crate) fn probe(root: &HostRoot, release: &Seen<String>, facts: &mut Facts) {
     let (options, source) = match load(root, release) {
-        Ok((options, source)) => (Seen::Known(options), source),
+        Ok((text, source)) => {
+            if source == SOURCES && !is_of(&text, release) {
+                let why = format!("{SOURCES}: it does not say that it is of the running kernel");
+                KEYS.into_iter().for_each(|key| facts.set(HOST, key, Fact::unknown(&why, SOURCES)));
+            }
+            (Seen::Known(parse(&text)), source)
+        }
         Err(why) => (Seen::Unknown(why), RUNNING.to_owned()),
     };
     for name in LABELLED {
@@ -58,13 +70,13 @@ fn label(value: &str) -> Value {
 /// Where NFD looks, in its order.
 fn places(release: &Seen<String>) -> Vec<String> {
     let Seen::Known(release) = release else {
-        return vec![RUNNING.to_owned(), "/usr/src/linux/.config".to_owned()];
+        return vec![RUNNING.to_owned(), SOURCES.to_owned()];
     };
     vec![
         RUNNING.to_owned(),
         format!("/usr/src/linux-{release}/.config"),
         format!("/usr/src/linux-rt-{release}/.config"),
-        "/usr/src/linux/.config".to_owned(),
+        SOURCES.to_owned(),
         format!("/usr/lib/modules/{release}/config"),
         format!("/usr/lib/ostree-boot/config-{release}"),
         format!("/usr/lib/kernel/config-{release}"),
@@ -76,16 +88,27 @@ fn places(release: &Seen<String>) -> Vec<String> {
 }
 
 /// The first configuration that can be read, and its place; else the first reason other than "not there".
-fn load(root: &HostRoot, release: &Seen<String>) -> Result<(Options, String), String> {
+fn load(root: &HostRoot, release: &Seen<String>) -> Result<(String, String), String> {
     let mut failed = None;
     for place in places(release) {
         match read(root, &place) {
-            Ok(text) => return Ok((parse(&text), place)),
+            Ok(text) => return Ok((text, place)),
             Err(ReadError::Missing(_)) => {}
             Err(error) => failed = failed.or(Some(error.to_string())),
         }
     }
     Err(failed.unwrap_or_else(|| format!("{RUNNING}: not there, nor is the configuration at any other usual place")))
+}
+
+/// Whether the heading of a configuration (`# Linux/x86 6.1.0 Kernel Configuration`) names this release.
+fn is_of(text: &str, release: &Seen<String>) -> bool {
+    let Seen::Known(release) = release else { return false };
+    let heading =
+        text.lines().take(5).find_map(|line| line.strip_prefix("# Linux/")?.strip_suffix(" Kernel Configuration"));
+    let version = heading.and_then(|heading| heading.rsplit(' ').next()).filter(|version| !version.is_empty());
+    version
+        .and_then(|version| release.strip_prefix(version))
+        .is_some_and(|rest| !rest.starts_with(|next: char| next == '.' || next.is_ascii_digit()))
 }
 
 fn read(root: &HostRoot, place: &str) -> Result<String, ReadError> {
@@ -132,6 +155,25 @@ mod tests {
             [("CC_VERSION_TEXT", "gcc (Debian) 12"), ("EMPTY", ""), ("HZ", "250"), ("NO_HZ", "y"), ("TEXT", "a=b")];
         assert_eq!(options, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!([label("y"), label("m"), label("250")], [true.into(), true.into(), "250".into()]);
+    }
+
+    #[test]
+    fn the_heading_names_the_kernel() {
+        let text = |version: &str| {
+            format!("#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 {version} Kernel Configuration\n#\n")
+        };
+        for (version, release, expected) in [
+            ("6.1.0", "6.1.0-28-amd64", true),
+            ("6.1.0", "6.1.0", true),
+            ("5.14.0-427.el9.x86_64", "5.14.0-427.el9.x86_64", true),
+            ("6.1.1", "6.1.12", false),
+            ("6.1", "6.1.12", false),
+            ("6.9.0", "6.1.0", false),
+            ("", "6.1.0", false),
+        ] {
+            assert_eq!(is_of(&text(version), &Seen::Known(release.to_owned())), expected, "{version} {release}");
+        }
+        assert!(!is_of("CONFIG_X=y\n", &Seen::Known("6.1.0".to_owned())) && !is_of(&text("6.1.0"), &Seen::Absent));
     }
 
     #[test]

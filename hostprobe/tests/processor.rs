@@ -71,6 +71,22 @@ fn recorded_leaves_give_the_level() {
     assert_eq!(state(&facts, "nfd", "cpu-model.vendor_id"), known("Intel"));
     assert_eq!(state(&facts, "nfd", "cpu-cpuid.AVX512VNNI"), known_true());
     assert_eq!(state(&facts, "nfd", "cpu-cpuid.SSE4A"), Some(State::Absent));
+    assert_eq!(state(&facts, "nfd", "cpu-cpuid.AVX10_VERSION"), Some(State::Absent));
+    assert!(is_unknown(&facts, "AVX512_VNNI"), "NFD's name is AVX512VNNI");
+}
+
+fn is_unknown(facts: &Facts, flag: &str) -> bool {
+    matches!(state(facts, "nfd", &format!("cpu-cpuid.{flag}")), Some(State::Unknown { .. }))
+}
+
+/// NFD's table ends before the newest capabilities of the kernel.
+#[test]
+fn flags_that_nfd_does_not_have_are_open() {
+    let text = "processor : 0\nFeatures : fp asimd sve sve2p1 mops\nCPU implementer : 0x41\nCPU architecture : 8\n";
+    let facts = probe_cpuinfo(text.as_bytes());
+    assert_eq!(state(&facts, "nfd", "cpu-cpuid.SVE"), known_true());
+    assert_eq!(state(&facts, "nfd", "cpu-cpuid.SVE2"), Some(State::Absent));
+    assert!(["SVE2P1", "MOPS", "SME2"].iter().all(|flag| is_unknown(&facts, flag)));
 }
 
 fn known_true() -> Option<State> {

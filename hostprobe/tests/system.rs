@@ -31,7 +31,7 @@ fn why(state: State) -> String {
 
 #[test]
 fn switches_of_the_kernel_are_read() {
-    let cases: [(&str, &str, &str, State); 16] = [
+    let cases: [(&str, &str, &str, State); 18] = [
         ("proc/sys/kernel/io_uring_disabled", "0\n", "io_uring", known(true)),
         ("proc/sys/kernel/io_uring_disabled", "1\n", "io_uring", known(false)),
         ("boot/config-6.1.0-28-amd64", "CONFIG_IO_URING=y\n", "io_uring", known(true)),
@@ -47,11 +47,37 @@ fn switches_of_the_kernel_are_read() {
         ("sys/devices/virtual/dmi/id/sys_vendor", "QEMU\n", "virt", known("kvm")),
         ("dev/tdx_guest", "", "confidential.guest", known("tdx")),
         ("dev/knem", "", "shmem.knem", known(true)),
+        ("sys/module/kvm/parameters/nested", "1\n", "kvm.nested", known(true)),
+        ("sys/module/kvm_hv/parameters/nested", "N\n", "kvm.nested", known(false)),
         ("proc/sys/abi/sve_default_vector_length", "64\n", "cpu.sve_vl", known(512)),
     ];
     for (path, text, key, expected) in cases {
         assert_eq!(state(&[(path, text)], key), expected, "{path} {text:?}");
     }
+}
+
+/// What lies in /usr/src/linux need not be what runs.
+#[test]
+fn sources_count_where_they_are_the_running_kernels() {
+    let config = |version: &str| format!("#\n# Linux/x86 {version} Kernel Configuration\n#\nCONFIG_IO_URING=y\n");
+    for (version, expected) in [("6.1.0", true), ("6.9.0", false)] {
+        let (text, boot) = (config(version), "CONFIG_HZ=250\n");
+        let files = [("usr/src/linux/.config", text.as_str()), ("boot/config-6.1.0-28-amd64", boot)];
+        if expected {
+            assert_eq!(state(&files, "io_uring"), known(true), "{version}");
+            continue;
+        }
+        for key in ["io_uring", "kernel.config.IO_URING", "kernel.configuration.CONFIG_HZ", "kernel.configurations"] {
+            assert!(why(state(&files, key)).contains("of the running kernel"), "{key}");
+        }
+    }
+}
+
+#[test]
+fn guests_of_guests_are_open_where_no_file_tells() {
+    let module = ("sys/module/x", "");
+    assert_eq!(state(&[module], "kvm.nested"), State::Absent, "no KVM");
+    assert!(why(state(&[module, ("dev/kvm", "")], "kvm.nested")).contains("no file of this architecture"));
 }
 
 #[test]

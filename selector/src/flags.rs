@@ -12,6 +12,8 @@ use crate::value::Comparison;
 
 /// NFD's feature that holds the names of CPUID flags.
 const NFD: &str = "cpu.cpuid";
+/// How NFD's labels of the same begin, in the group `nfd`: they say which names NFD has.
+const LABEL: &str = "cpu-cpuid.";
 
 /// Holds all of `wanted` against the flags in `host`, a set of names as [`crate::target::FEATURES`], and NFD's.
 pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[String], host: Option<&State>) -> Comparison {
@@ -41,7 +43,13 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
         return (Answer::True, String::new());
     }
     if is_nfd(name) && flags.is_some() {
-        return (Answer::False, String::new());
+        let label = facts.get("nfd", &format!("{LABEL}{name}")).map(|fact| &fact.state);
+        let untold = facts.features.unknown.get(&format!("{NFD}/{name}"));
+        return match (untold, label) {
+            (Some(why), _) | (None, Some(State::Unknown { why })) => (Answer::Unknown, json::plain(why, 200)),
+            (None, Some(State::Absent)) => (Answer::False, String::new()),
+            (None, _) => (Answer::Unknown, "NFD's labels of this host do not say".to_owned()),
+        };
     }
     let set = match host {
         Some(State::Known { value: Value::Set(set) }) => set,
@@ -64,7 +72,7 @@ fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&Stat
     }
 }
 
-/// NFD writes names in capitals, nobody else does; as its labels, one that is not there is absent.
+/// NFD writes names in capitals, nobody else does.
 fn is_nfd(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase()) && !name.contains(|c: char| c.is_ascii_lowercase())
 }
@@ -72,6 +80,7 @@ fn is_nfd(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Fact;
     use crate::testing::{facts, set};
 
     fn ask(facts: &Facts, names: &str) -> (Answer, String) {
@@ -85,11 +94,16 @@ mod tests {
     fn features_go_by_all_their_names() {
         let mut host = facts(&[("io.archspec", "cpu.features", set("avx avx2 sse4_1 sse4.1 hypervisor"))]);
         host.features.set_flags(NFD, ["AVX2".to_owned()]);
+        host.features.set_unknown("cpu.cpuid/VMX", "/proc/cpuinfo does not tell");
+        host.set("nfd", "cpu-cpuid.AVX512F", Fact::absent("cpuid 7.0 ebx"));
+        host.set("nfd", "cpu-cpuid.*", Fact::unknown("no flag of NFD's", "cpuid"));
         let table = [
             ("avx2", Answer::True, "this host has it"),
             ("avx2 sse4.1 AVX2 hypervisor", Answer::True, "this host has all of them"),
             ("avx512f avx2 avx512bw", Answer::False, "this host lacks: avx512f, avx512bw"),
             ("AVX512F", Answer::False, "this host lacks: AVX512F"),
+            ("AVX512_VNNI", Answer::Unknown, "AVX512_VNNI: no flag of NFD's"),
+            ("VMX", Answer::Unknown, "VMX: /proc/cpuinfo does not tell"),
             ("sve", Answer::False, "this host lacks: sve"),
             ("axv2", Answer::Unknown, "axv2: no processor feature that is known here"),
             ("axv2 avx512f", Answer::False, "this host lacks: avx512f"),

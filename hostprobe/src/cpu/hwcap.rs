@@ -147,6 +147,12 @@ pub(crate) fn has(architecture: &str) -> bool {
     table(architecture).is_some()
 }
 
+/// All flags that NFD knows of this architecture.
+pub(crate) fn names(architecture: &str) -> impl Iterator<Item = &'static str> {
+    let all = table(architecture).into_iter().flat_map(|table| table.first.iter().chain(table.second));
+    all.copied().filter(|name| !name.is_empty())
+}
+
 /// The flags of the bits that are set.
 pub(crate) fn of_words(architecture: &str, words: [u64; 2]) -> Vec<&'static str> {
     let Some(table) = table(architecture) else { return Vec::new() };
@@ -159,9 +165,7 @@ pub(crate) fn of_words(architecture: &str, words: [u64; 2]) -> Vec<&'static str>
 
 /// The same by the kernel's own names of them in `/proc/cpuinfo`, which are these in lower case. POWER's file has none.
 pub(crate) fn of_cpuinfo(architecture: &str, features: &BTreeSet<String>) -> Vec<&'static str> {
-    let Some(table) = table(architecture) else { return Vec::new() };
-    let names = table.first.iter().chain(table.second).copied();
-    names.filter(|name| features.contains(&name.to_lowercase())).collect()
+    names(architecture).filter(|name| features.contains(&name.to_lowercase())).collect()
 }
 
 #[cfg(test)]

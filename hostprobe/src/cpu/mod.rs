@@ -88,8 +88,7 @@ fn set_flags(flags: &Flags, source: &str, facts: &mut Facts) {
     for (name, found) in flags {
         let fact = match found.state {
             Some(true) => Fact::known(true, &found.source),
-            // The family speaks for it.
-            Some(false) => continue,
+            Some(false) => Fact::absent(&found.source),
             None => {
                 let why = format!("{source} does not tell");
                 facts.features.set_unknown(&format!("{FEATURE}/{name}"), format!("{}: {why}", found.source));
@@ -98,16 +97,22 @@ fn set_flags(flags: &Flags, source: &str, facts: &mut Facts) {
         };
         facts.set(NFD, format!("cpu-cpuid.{name}"), fact);
     }
-    facts.set(NFD, FAMILY, Fact::absent(source));
+    set_others(source, facts);
     feature::open(&mut facts.features, FEATURE);
 }
 
+/// Of a name that NFD does not have nothing is known: it may be a slip of the pen, or newer than NFD.
+fn set_others(source: &str, facts: &mut Facts) {
+    facts.set(NFD, FAMILY, Fact::unknown("NFD has no flag of this name on this architecture", source));
+}
+
 fn set_avx10(processor: &Processor, flags: &Flags, facts: &mut Facts) {
-    if nfd_flags::state(flags, "AVX10") == Some(true) {
-        let version = processor.leaf(0x24, 0).map(|leaf| i64::from(leaf.ebx & 0xff));
-        let label = "cpu-cpuid.AVX10_VERSION";
-        feature::labelled(facts, (FEATURE, "AVX10_VERSION"), label, version, "cpuid 24.0 ebx");
-    }
+    let version = match nfd_flags::state(flags, "AVX10") {
+        Some(true) => processor.leaf(0x24, 0).map(|leaf| i64::from(leaf.ebx & 0xff)),
+        Some(false) => Seen::Absent,
+        None => Seen::Unknown("whether there is AVX10 cannot be told".to_owned()),
+    };
+    feature::labelled(facts, (FEATURE, "AVX10_VERSION"), "cpu-cpuid.AVX10_VERSION", version, "cpuid 24.0 ebx");
 }
 
 /// The same facts, as far as files tell them.
@@ -164,11 +169,12 @@ fn set_capabilities(architecture: &str, words: &Seen<BTreeSet<String>>, auxv: &S
     };
     match flags {
         Ok(flags) => {
-            for flag in &flags {
-                facts.set(NFD, format!("cpu-cpuid.{flag}"), Fact::known(true, source));
+            for name in hwcap::names(architecture) {
+                let fact = if flags.contains(&name) { Fact::known(true, source) } else { Fact::absent(source) };
+                facts.set(NFD, format!("cpu-cpuid.{name}"), fact);
             }
             facts.features.set_flags(FEATURE, flags.into_iter().map(str::to_owned));
-            facts.set(NFD, FAMILY, Fact::absent(source));
+            set_others(source, facts);
         }
         Err(why) => {
             facts.set(NFD, FAMILY, Fact::unknown(&why, source));

@@ -96,7 +96,8 @@ fn of_cores(cores: &Seen<Vec<Cores>>, targets: &Microarchitectures, facts: &mut 
         let all = cores.iter().map(each).reduce(|all, each| all.intersection(&each).cloned().collect());
         let listed = cores.iter().any(|cores| cores.features.is_some());
         // POWER lists none, but some names hold for the whole family.
-        all.filter(|all| listed || !all.is_empty()).map_or(Seen::Absent, Seen::Known)
+        let silent = || Seen::Unknown(format!("{}: this architecture's file lists no flags", cpuinfo::PATH));
+        all.filter(|all| listed || !all.is_empty()).map_or_else(silent, Seen::Known)
     });
     let mut set = |key: &str, value: Seen<Value>| facts.set(ARCHSPEC, key, value.fact(cpuinfo::PATH));
     set("cpu.vendor", vendor.map(Value::from));
@@ -234,6 +235,17 @@ mod tests {
                 "cpu.vendor unknown: its cores are of several vendors: ARM, Apple",
             ]
         );
+    }
+
+    #[test]
+    fn a_file_without_flags_lacks_none() {
+        let targets = Microarchitectures::builtin();
+        let mut facts = Facts::default();
+        let text = "processor : 0\nhart : 1\nisa : rv64imafdc\nuarch : sifive,u74-mc\n";
+        of_cores(&Seen::Known(cores(&CpuInfo::parse(text), "riscv64", targets).unwrap()), targets, &mut facts);
+        assert!(matches!(facts.get(ARCHSPEC, "cpu.features").unwrap().state, State::Unknown { .. }));
+        let target = &facts.get(ARCHSPEC, "cpu.target").unwrap().state;
+        assert_eq!(*target, State::Known { value: "u74mc".into() });
     }
 
     #[test]

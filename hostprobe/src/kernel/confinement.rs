@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bestfit_selector::facts::{Fact, Facts};
+use bestfit_selector::facts::{Fact, Facts, State};
 
 use super::landlock;
 use crate::HOST;
@@ -82,17 +82,18 @@ fn io_uring(root: &HostRoot, facts: &Facts) -> (Seen<bool>, String) {
             };
             (allowed, IO_URING.to_owned())
         }
-        Err(ReadError::Missing(_)) => match facts.features.attributes.get("kernel.config") {
-            Some(options) => {
-                let built = options.elements.get("IO_URING").is_some_and(|value| value == "y");
-                (Seen::Known(built), "CONFIG_IO_URING".to_owned())
-            }
-            None => (
-                Seen::Unknown(format!("{IO_URING}: not there, and no configuration could be read")),
-                IO_URING.to_owned(),
-            ),
-        },
+        Err(ReadError::Missing(_)) => (built_in(facts), "CONFIG_IO_URING".to_owned()),
         Err(error) => (Seen::Unknown(error.to_string()), IO_URING.to_owned()),
+    }
+}
+
+/// Whether io_uring is part of the kernel, by its configuration, unless that may be another kernel's.
+fn built_in(facts: &Facts) -> Seen<bool> {
+    let doubt = facts.get(HOST, "kernel.config.IO_URING").map(|fact| &fact.state);
+    match (doubt, facts.features.attributes.get("kernel.config")) {
+        (Some(State::Unknown { why }), _) => Seen::Unknown(why.clone()),
+        (_, Some(options)) => Seen::Known(options.elements.get("IO_URING").is_some_and(|value| value == "y")),
+        (_, None) => Seen::Unknown(format!("{IO_URING}: not there, and no configuration could be read")),
     }
 }
 

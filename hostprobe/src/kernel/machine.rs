@@ -9,13 +9,22 @@ use crate::seen::Seen;
 use crate::{HOST, NFD};
 
 const KVM: &str = "/dev/kvm";
-const NESTED: [&str; 2] = ["/sys/module/kvm_intel/parameters/nested", "/sys/module/kvm_amd/parameters/nested"];
+/// Of Intel, AMD, s390x and POWER; other architectures have no such file.
+const NESTED: [&str; 4] = [
+    "/sys/module/kvm_intel/parameters/nested",
+    "/sys/module/kvm_amd/parameters/nested",
+    "/sys/module/kvm/parameters/nested",
+    "/sys/module/kvm_hv/parameters/nested",
+];
 const HYPERVISOR: &str = "/sys/hypervisor/type";
 const DMI: &str = "/sys/devices/virtual/dmi/id";
 const SECURE_GUEST: &str = "/sys/firmware/uv/prot_virt_guest";
 
 /// Devices that only a protected guest has, and of which kind it is.
 const GUESTS: [(&str, &str); 2] = [("/dev/sev-guest", "sev-snp"), ("/dev/tdx_guest", "tdx")];
+
+/// What s390x's control program calls itself, as it begins in NFD's form.
+const PROGRAMS: [(&str, &str); 2] = [("KVM", "kvm"), ("z_VM", "zvm")];
 
 /// What firmware of virtual machines calls its maker or product, as it begins. Clouds that also rent bare metal are told
 /// apart by the product.
@@ -54,7 +63,9 @@ fn nested(root: &HostRoot) -> (Seen<bool>, &'static str) {
             seen => return (seen, path),
         }
     }
-    (Seen::Absent, NESTED[0])
+    // Without KVM there are no guests; with it, some architecture's file should have been there.
+    let untold = |_| Seen::Unknown("no file of this architecture says whether guests may have guests".to_owned());
+    (root.seen_there(KVM, DEVICES).and_then(untold), NESTED[0])
 }
 
 /// The hypervisor below this kernel: Xen's own word, then CPUID's, then the firmware's.
@@ -67,7 +78,11 @@ fn hypervisor(root: &HostRoot, facts: &Facts) -> (Seen<String>, String) {
         Some((State::Known { value: Value::Text(name) }, source)) if name == "none" => {
             return (Seen::Absent, source.clone());
         }
-        Some((State::Known { value }, source)) => return (Seen::Known(value.to_string()), source.clone()),
+        Some((State::Known { value }, source)) => {
+            let name = value.to_string();
+            let listed = PROGRAMS.iter().find(|(program, _)| name.starts_with(program));
+            return (Seen::Known(listed.map_or(name.clone(), |(_, kind)| (*kind).to_owned())), source.clone());
+        }
         _ => {}
     }
     for field in ["sys_vendor", "product_name"] {

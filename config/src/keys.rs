@@ -206,8 +206,8 @@ pub const KEYS: &[Key] = &[
         name: "revoked",
         expects: "a list of digests (\"sha256:…\") and of absolute paths of files with one digest per line, or one of them",
         doc: "What counts for nothing any more, whoever signed it: digests of artifacts, of signatures and of entries of an index, \
-              and fingerprints of keys and certificates (SHA-256 over their DER form). A listed entry of an index never runs by \
-              bestfit's choice. To be rid of what a signer signed, list the artifact or the key: a signature's digest names one copy, \
+              and fingerprints of keys and certificates (SHA-256 over their DER form; a key's holds for every certificate with \
+              that key). A listed entry of an index never runs by bestfit's choice. To be rid of what a signer signed, list the artifact or the key: a signature's digest names one copy, \
               and the same signature can be written in other bytes. Files are read anew for each create; only root may be able to write them. A profile adds to it.",
         read: |config, value| put(&mut config.trust.revoked, trust::revoked(value)),
         show: |config| trust::show_revoked(&config.trust.revoked),

@@ -1,7 +1,6 @@
 //! Owns certificates: a signer's chain to the roots of the site at one point in time, what its leaf may do, whom it names, and
 //! which certificates are revoked. The path is webpki's; nothing is fetched, so no revocation list is asked.
 
-use bestfit_selector::digest::Digest;
 use bestfit_selector::policy::covers;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -13,6 +12,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 use crate::entry::Asked;
+use crate::fingerprint;
 use crate::keys::PublicKey;
 use crate::refusal::{Refusal, shown};
 
@@ -177,7 +177,7 @@ impl Usage {
 }
 
 /// The DER of a certificate's SubjectPublicKeyInfo.
-fn spki(certificate: &Certificate) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn spki(certificate: &Certificate) -> Result<Vec<u8>, Refusal> {
     let spki = &certificate.tbs_certificate.subject_public_key_info;
     spki.to_der().map_err(|error| Refusal::malformed("the certificate", error))
 }
@@ -196,12 +196,7 @@ fn check_dates(certificate: &Certificate, time: i64) -> Result<i64, Refusal> {
 
 /// Refuses a certificate that the site has revoked, by itself or by its key.
 pub(crate) fn check_revoked(certificate: &Certificate, der: &[u8], asked: &Asked<'_>) -> Result<(), Refusal> {
-    ids(certificate, der)?.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
-}
-
-/// By what a certificate can be revoked: the digests of its key and of itself.
-pub(crate) fn ids(certificate: &Certificate, der: &[u8]) -> Result<[Digest; 2], Refusal> {
-    Ok([Digest::of(&spki(certificate)?), Digest::of(der)])
+    fingerprint::ids(certificate, der)?.into_iter().try_for_each(|id| crate::entry::not_revoked(id, asked))
 }
 
 /// What the leaf says that it is made for, whatever the certificates above it say.

@@ -15,6 +15,7 @@ use crate::SKEW;
 use crate::bundle::Bundle;
 use crate::certificates;
 use crate::entry::{Asked, MAX_STAMPS};
+use crate::fingerprint;
 use crate::refusal::{Refusal, shown};
 use crate::sigstore::Sigstore;
 
@@ -47,7 +48,7 @@ impl Keyless {
         let known = |der: &[u8]| !revoked.contains(&Digest::of(der));
         // One that cannot be read vouches for nothing.
         let link = |der: &[u8]| {
-            let ids = certificates::read(der).and_then(|certificate| certificates::ids(&certificate, der));
+            let ids = certificates::read(der).and_then(|certificate| fingerprint::ids(&certificate, der));
             ids.is_ok_and(|ids| !ids.iter().any(|id| revoked.contains(id)))
         };
         let chain = |chain: &CertChain| chain.certificates.iter().all(|der| link(der.raw_bytes.as_bytes()));

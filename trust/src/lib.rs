@@ -3,8 +3,8 @@
 //! roots come in, with [`Trust`](bestfit_selector::trust::Trust).
 //!
 //! In the order of the data: `manifest` (which form, which blobs); `bundle` and `statement` (Sigstore), `simple` (cosign's older
-//! form), both in `sigstore`, `notation` with `jws` and `cose`; `entry` (the site's list) with `keys`, `certificates`, `distinguished`, `timestamp`; `judge`; `refusal` has the words for what does not
-//! count.
+//! form), both in `sigstore`, `notation` with `jws` and `cose`; `entry` (the site's list) with `keys`, `certificates`, `fingerprint`,
+//! `distinguished`, `timestamp`; `judge`; `refusal` has the words for what does not count.
 //!
 //! ```text
 //! referrer or `.sig` manifest ─▶ wanted (form, blobs to fetch) ─▶ Candidate ─▶ judge ─▶ Standing
@@ -17,6 +17,7 @@ mod certificates;
 mod cose;
 mod distinguished;
 mod entry;
+mod fingerprint;
 mod judge;
 mod jws;
 mod keyless;

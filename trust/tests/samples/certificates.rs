@@ -7,6 +7,9 @@ use bestfit_selector::digest::Digest;
 use bestfit_selector::trust::{By, Trust};
 use bestfit_trust::judge_until;
 use serde_json::{Value, json};
+use x509_cert::Certificate;
+use x509_cert::der::asn1::{BitString, Uint};
+use x509_cert::der::{Decode, Encode};
 
 use crate::sample::{NOW, REPOSITORY, Sample, accept, key, outcome, recode, site, subject, text};
 
@@ -204,6 +207,36 @@ fn certificates_are_revoked_by_themselves_their_keys_and_their_issuers() {
         let outcome = outcome(Sample::read(sample).standing(&trust));
         assert!(outcome.ends_with(&format!("the key {id} is revoked")), "{name}: {outcome}");
     }
+}
+
+/// The same certificate with (r, n - s) in the place of its signature (r, s), which anybody can write.
+fn other_form(der: &[u8]) -> Vec<u8> {
+    let order = hex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    let mut certificate = Certificate::from_der(der).unwrap();
+    let mut numbers: [Uint; 2] = Decode::from_der(certificate.signature.raw_bytes()).unwrap();
+    let (mut rest, mut borrow) = (vec![0; 32 - numbers[1].as_bytes().len()], 0);
+    rest.extend(numbers[1].as_bytes());
+    for (byte, of_order) in rest.iter_mut().zip(order).rev() {
+        let left = i32::from(of_order) - i32::from(*byte) - borrow;
+        (*byte, borrow) = (left.rem_euclid(256) as u8, i32::from(left < 0));
+    }
+    numbers[1] = Uint::new(&rest).unwrap();
+    certificate.signature = BitString::from_bytes(&numbers.to_vec().to_der().unwrap()).unwrap();
+    certificate.to_der().unwrap()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn a_revoked_certificate_with_its_signature_in_another_form_is_revoked() {
+    let leaf = der("leaf");
+    let sample = Sample::read("bundle-certificate")
+        .json(|bundle| *certificate(bundle) = STANDARD.encode(other_form(&leaf)).into());
+    assert_eq!(sample.outcome(plain()), "trusted: lab", "it is as valid");
+    let trust = Trust { revoked_keys: vec![Digest::of(&leaf)], ..site(vec![accept("lab", plain())]) };
+    assert!(outcome(sample.standing(&trust)).ends_with("is revoked"));
 }
 
 #[test]

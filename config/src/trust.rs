@@ -223,12 +223,13 @@ pub(crate) fn loosened(before: (&Trust, &TrustFiles), after: (&Trust, &TrustFile
         (Some(old), new) => new.is_none_or(|new| new > old),
         (None, _) => false,
     };
-    let trusted_before = |entry: &Accept| {
-        old_files.accept.iter().any(|old| old.by == entry.by && old.name == entry.name && narrower(entry, old))
-    };
+    // The position is the rank: what is left of the list keeps its order.
+    let mut rest = old_files.accept.iter();
+    let mut trusted_before =
+        |entry: &Accept| rest.any(|old| old.by == entry.by && old.name == entry.name && narrower(entry, old));
     // Where nobody is trusted and nothing is asked for, a profile may begin to.
     let closed = old.mode >= TrustMode::Enforce || old.image != ImageSigned::Off || !old_files.accept.is_empty();
-    let others = closed && !new_files.accept.iter().all(trusted_before);
+    let others = closed && !new_files.accept.iter().all(&mut trusted_before);
     let verifiers = old_files.image_verifiers.is_some() && new_files.image_verifiers != old_files.image_verifiers;
     [
         ("mode", new.mode < old.mode),

@@ -103,9 +103,6 @@ impl State {
         entries.sort_by_key(|(name, _)| name.span().start);
         let top = section.is_empty();
         for (name, value) in entries {
-            if self.problems.len() >= MAX_PROBLEMS {
-                return;
-            }
             if let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name.get_ref().as_ref()) {
                 let outcome = (key.read)(&mut self.config, value.get_ref());
                 self.outcome(source, &full_name(section, key.name), key.expects, (name, value), outcome);
@@ -124,7 +121,7 @@ impl State {
                     Some(inner) => self.table(source, name.get_ref(), inner),
                     None => self.expected_table(source, name.get_ref(), value),
                 }
-            } else {
+            } else if self.problems.len() < MAX_PROBLEMS {
                 let hint = hint_for(section, name.get_ref());
                 let place = if top { String::new() } else { format!(" in [{section}]") };
                 let message = format!("unknown key {}{place}", quoted(name.get_ref()));
@@ -138,9 +135,6 @@ impl State {
             return self.expected_table(source, NAMESPACES, value);
         };
         for (namespace, settings) in namespaces {
-            if self.problems.len() >= MAX_PROBLEMS {
-                return;
-            }
             let section = format!("{NAMESPACES}.{}", crate::keys::quote(namespace.get_ref()));
             let Some(settings) = settings.get_ref().as_table() else {
                 self.expected_table(source, &section, settings);
@@ -295,7 +289,11 @@ impl State {
         self.problem(source, value.span().start, message, Some(hint));
     }
 
+    /// What is said is bounded, what is read is not: who switches bestfit off, or says `require`, may come after many mistakes.
     fn problem(&mut self, source: &Source, offset: usize, message: String, hint: Option<String>) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let place = Some(source.lines.position(&source.text, offset));
         self.problems.push(Problem { file: source.file.clone(), position: place, message, hint });
     }

@@ -212,6 +212,10 @@ fn a_broken_configuration_refuses_only_where_it_says_require() {
     assert_eq!(denies(&base(require), Some("p")), (true, true), "a profile that loosens");
     assert_eq!(denies(&[("config.toml", ""), ("profiles/p.toml", "nonsense = 1")], Some("p")), (false, false));
     assert_eq!(denies(&[("config.toml", require)], Some("p")), (true, true), "no such profile");
+    let many: String = (0..200).map(|number| format!("k{number} = 1\n")).collect();
+    let after = format!("{many}{off}");
+    assert_eq!(denies(&[("config.toml", &after)], None), (true, false), "after any number of mistakes");
+    assert_eq!(denies(&[("config.toml", &many), ("conf.d/a.toml", off)], None), (true, false), "in another file");
     // What is no TOML switches nothing off that the rest of the same file says.
     for typo in
         ["mode = \n", "mode = \"select\n", "[cache\n", "log = { file = }\n", "a = 1\na = 2\n", "= 3\n", "x = 08\n"]
@@ -267,6 +271,23 @@ fn a_profile_trusts_nobody_where_the_site_trusts_nobody() {
         let loaded = site.load(Some("p")).map_err(|errors| errors.to_string());
         let loosened = loaded.as_ref().is_err_and(|why| why.contains("trust.accept: a profile may only tighten"));
         assert_eq!((loaded.is_ok(), loosened), (allowed, !allowed), "{base:?}: {loaded:?}");
+    }
+}
+
+#[test]
+fn a_profile_keeps_the_order_of_the_signers() {
+    let list = |names: &[&str]| -> String {
+        names.iter().map(|name| format!("[[trust.accept]]\nkey = \"DIR/{name}.pub\"\n")).collect()
+    };
+    for (names, allowed) in [
+        (&["vendor", "lab", "site"][..], true),
+        (&["vendor", "site"], true),
+        (&["site", "lab"], false),
+        (&["lab", "vendor"], false),
+    ] {
+        let (base, profile) = (list(&["vendor", "lab", "site"]), list(names));
+        let site = Site::new(&[("site.pub", KEY), ("config.toml", &base), ("profiles/p.toml", &profile)]);
+        assert_eq!(site.load(Some("p")).is_ok(), allowed, "{names:?}");
     }
 }
 

@@ -17,6 +17,8 @@ use crate::http::{Content, Http, Reply, literal, shown};
 use crate::zone::{Reach, Zone};
 
 const ANSWER_LIMIT: u64 = 64 << 10;
+/// What is said of a token server that lies where it may not.
+const INWARD: &str = "it leads into a network in which the registry does not lie";
 /// Token servers in another domain than their registry, which may see its credentials.
 const KNOWN: [(&str, &str); 2] =
     [("registry-1.docker.io", "auth.docker.io"), ("registry.connect.redhat.com", "sso.redhat.com")];
@@ -26,14 +28,31 @@ const CUSTOMERS: [&str; 7] =
 /// Second-level names below which strangers register (`example.co.uk`).
 const SHARED: [&str; 12] = ["ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "nom", "or", "org"];
 
-type Slot = Arc<tokio::sync::Mutex<Option<Secret>>>;
+type Slot = Arc<tokio::sync::Mutex<Session>>;
+
+/// What came of logging in at one endpoint for one repository.
+#[derive(Debug, Default)]
+struct Session {
+    /// The header that is sent.
+    header: Option<Secret>,
+    /// Why there is none. It is not tried again: many failed logins lock an account.
+    failed: Option<Error>,
+}
+
+/// The header that a login leads to.
+enum Header {
+    /// A token, which was made for this client.
+    Token(Secret),
+    /// What docker's configuration has: the same each time.
+    Stored(Secret),
+}
 
 /// What is known about logging in.
 #[derive(Debug)]
 pub(crate) struct Auth {
     docker: Result<DockerConfig, String>,
     helpers: bool,
-    /// One header value per endpoint and repository; the lock is held while it is fetched, so that it is fetched once.
+    /// One per endpoint and repository; the lock is held while somebody logs in, so that it is done once.
     slots: Mutex<HashMap<(String, String), Slot>>,
 }
 
@@ -61,22 +80,37 @@ impl Auth {
     /// GET, logging in when the registry asks for it; a 401 that remains is the caller's to report.
     pub(crate) async fn get(&self, http: &Http, ask: &Ask<'_>, url: Url, accept: &'static str) -> Result<Reply, Error> {
         let slot = self.slot(ask);
-        let known = slot.lock().await.clone();
+        let known = slot.lock().await.header.clone();
         let reply = http.get(ask.endpoint, url.clone(), accept, known.as_ref(), ask.what).await?;
         if reply.status() != 401 || !reply.own {
             return Ok(reply);
         }
-        let header = {
-            let mut current = slot.lock().await;
-            if *current == known {
-                *current = self.log_in(http, ask, &reply).await?;
-            }
-            current.clone()
-        };
-        match header {
-            Some(header) => http.get(ask.endpoint, url, accept, Some(&header), ask.what).await,
-            None => Ok(reply),
+        let mut session = slot.lock().await;
+        if let Some(error) = &session.failed {
+            return Err(error.clone());
         }
+        if session.header == known {
+            match self.log_in(http, ask, &reply).await {
+                Ok(Some(Header::Token(token))) => session.header = Some(token),
+                Ok(Some(Header::Stored(stored))) if known.as_ref() != Some(&stored) => {
+                    // The others wait until it is known whether it is right.
+                    let reply = http.get(ask.endpoint, url, accept, Some(&stored), ask.what).await?;
+                    match reply.status() == 401 && reply.own {
+                        true => session.failed = Some(refused(ask)),
+                        false => session.header = Some(stored),
+                    }
+                    return Ok(reply);
+                }
+                Ok(_) => return Ok(reply),
+                Err(error) => {
+                    session.failed = Some(error.clone());
+                    return Err(error);
+                }
+            }
+        }
+        let header = session.header.clone();
+        drop(session);
+        http.get(ask.endpoint, url, accept, header.as_ref(), ask.what).await
     }
 
     fn slot(&self, ask: &Ask<'_>) -> Slot {
@@ -84,19 +118,19 @@ impl Auth {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
-    async fn log_in(&self, http: &Http, ask: &Ask<'_>, reply: &Reply) -> Result<Option<Secret>, Error> {
+    async fn log_in(&self, http: &Http, ask: &Ask<'_>, reply: &Reply) -> Result<Option<Header>, Error> {
         let headers = reply.headers("www-authenticate");
         let challenges: Vec<Challenge> = headers.iter().take(8).flat_map(|header| challenge::parse(header)).collect();
         let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let login = self.login(ask.endpoint).await?;
         if let Some(bearer) = find("bearer") {
             return match login {
-                Some(Login::Bearer(token)) => Ok(Some(bearer_header(&token))),
-                login => fetch_token(http, ask, reply.zone(), bearer, login).await.map(Some),
+                Some(Login::Bearer(token)) => Ok(Some(Header::Stored(bearer_header(&token)))),
+                login => Ok(Some(Header::Token(fetch_token(http, ask, reply.zone(), bearer, login).await?))),
             };
         }
         Ok(match (find("basic"), login) {
-            (Some(_), Some(Login::Password { user, password })) => Some(basic(&user, &password)),
+            (Some(_), Some(Login::Password { user, password })) => Some(Header::Stored(basic(&user, &password))),
             _ => None,
         })
     }
@@ -120,6 +154,12 @@ impl Auth {
     }
 }
 
+/// What the requests after the first hear of credentials that were refused.
+fn refused(ask: &Ask<'_>) -> Error {
+    let host = ask.endpoint.authority.clone();
+    Error::Credentials { host, why: "the registry refused them, they are not sent again".into() }
+}
+
 /// A token from the server that the registry, which lies in `zone`, names.
 async fn fetch_token(
     http: &Http,
@@ -139,7 +179,8 @@ async fn fetch_token(
     let rules =
         realm_rule(endpoint, &realm, login.is_some(), zone).and_then(|reach| http.port_rule(&realm).map(|()| reach));
     let host = || endpoint.authority.clone();
-    let reach = rules.map_err(|why| Error::Realm { host: host(), realm: shown(&realm), why })?;
+    let refused = |realm: &Url, why| Error::Realm { host: host(), realm: shown(realm), why };
+    let reach = rules.map_err(|why| refused(&realm, why))?;
     let service = bearer.parameter("service").unwrap_or_default();
     let scope = scope(bearer.parameter("scope"), ask.repository);
     let mut content = Content::default();
@@ -159,7 +200,7 @@ async fn fetch_token(
     let own = realm.host_str() == endpoint.base.host_str();
     let tls = if own { endpoint.tls.clone() } else { endpoint.tls.for_others() };
     let what = format!("token for {} from {}", ask.repository, shown(&realm));
-    let reply = http.send(endpoint, realm, content, &tls, reach).await?;
+    let reply = http.send(endpoint, realm, content, &tls, (reach, &|realm: &Url| refused(realm, INWARD))).await?;
     let status = reply.status();
     let bytes = reply.bytes(ANSWER_LIMIT, &what).await?;
     match status {
@@ -191,7 +232,7 @@ fn realm_rule(endpoint: &Endpoint, realm: &Url, with_login: bool, zone: Zone) ->
     let reach = Reach::Beside(if known { zone } else { Zone::Public });
     match literal(realm) {
         _ if with_login && !known => Err("credentials would go to another domain"),
-        Some(address) if !reach.allows(address) => Err("it leads into a network in which the registry does not lie"),
+        Some(address) if !reach.allows(address) => Err(INWARD),
         _ => Ok(reach),
     }
 }

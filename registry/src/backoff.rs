@@ -22,7 +22,7 @@ pub struct BackOff {
     pub first: Duration,
     /// After many failures.
     pub longest: Duration,
-    /// A request that the caller gives up after this time counts as a failure of its host.
+    /// A request that the caller gives up after this time counts as a failure of its host, where that answered nothing meanwhile.
     pub patience: Duration,
 }
 
@@ -47,11 +47,13 @@ pub(crate) struct Hosts {
     rules: BackOff,
     folder: Option<Folder>,
     memory: Mutex<HashMap<String, Down>>,
+    /// When a host last answered anything.
+    heard: Mutex<HashMap<String, Instant>>,
 }
 
 impl Hosts {
     pub(crate) fn new(rules: BackOff, folder: Option<Folder>) -> Self {
-        Self { rules, folder, memory: Mutex::default() }
+        Self { rules, folder, memory: Mutex::default(), heard: Mutex::default() }
     }
 
     /// Whether a host may be asked now.
@@ -110,6 +112,17 @@ impl Hosts {
         }
     }
 
+    /// The host answers something, whatever it says.
+    pub(crate) fn heard(&self, host: &str) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.insert(host.to_owned(), Instant::now());
+    }
+
+    fn heard_since(&self, host: &str, since: Instant) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(host).is_some_and(|last| *last >= since)
+    }
+
     fn down(&self, host: &str) -> Option<Down> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = self.folder.as_ref().and_then(|folder| folder.read(&file_name(host), FILE_LIMIT).ok());
@@ -135,22 +148,27 @@ impl Hosts {
     }
 }
 
-/// Watches one exchange: when the caller drops it (its deadline is over) after [`BackOff::patience`], the host failed.
+/// Watches one exchange: when the caller drops it (its deadline is over) after [`BackOff::patience`], the host failed, unless it
+/// answered somebody meanwhile: one that has too much to do is not dead.
 pub(crate) struct Watch {
     hosts: Arc<Hosts>,
     host: String,
     start: Instant,
+    /// What the host answered before does not count.
+    since: Instant,
     armed: bool,
 }
 
 impl Watch {
     pub(crate) fn start(hosts: Arc<Hosts>, host: String) -> Self {
-        Self { hosts, host, start: Instant::now(), armed: true }
+        let start = Instant::now();
+        Self { hosts, host, start, since: start, armed: true }
     }
 
     /// Waiting goes on: a body is read.
     pub(crate) fn goes_on(&mut self) {
         self.armed = true;
+        self.since = Instant::now();
     }
 
     /// What was waited for came, or failed by itself.
@@ -166,7 +184,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.armed && self.start.elapsed() >= self.hosts.rules.patience {
+        let late = self.armed && self.start.elapsed() >= self.hosts.rules.patience;
+        if late && !self.hosts.heard_since(&self.host, self.since) {
             self.hosts.failed(&self.host, &format!("no answer within {:.1} s", self.start.elapsed().as_secs_f32()));
         }
     }
@@ -254,6 +273,16 @@ mod tests {
         assert!(hosts.check("a").is_ok());
         drop(Watch::start(hosts.clone(), "a".into()));
         assert!(hosts.check("a").is_err());
+        let waiting = Watch::start(hosts.clone(), "c".into());
+        hosts.heard("c");
+        drop(waiting);
+        assert!(hosts.check("c").is_ok(), "it answers others");
+        let mut reading = Watch::start(hosts.clone(), "c".into());
+        hosts.heard("c");
+        std::thread::sleep(Duration::from_millis(1));
+        reading.goes_on();
+        drop(reading);
+        assert!(hosts.check("c").is_err(), "it answered nothing since the body began");
         let patient = self::hosts(folder.path());
         drop(Watch::start(patient.clone(), "b".into()));
         assert!(patient.check("b").is_ok());

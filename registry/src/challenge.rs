@@ -56,12 +56,14 @@ pub(crate) fn parse(header: &str) -> Vec<Challenge> {
     }
 }
 
-fn token(text: &str) -> (&str, &str) {
+/// A word, which may be empty, and what follows.
+pub(crate) fn token(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))).unwrap_or(text.len());
     text.split_at(end)
 }
 
-fn value_of(text: &str) -> Option<(String, &str)> {
+/// A word or a quoted string, and what follows; `None` where the quotes do not end.
+pub(crate) fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (word, rest) = token(text);
         return Some((word.to_owned(), rest));

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bestfit_selector::digest::Digest;
 
 /// Why something could not be read. Only [`Error::NotFound`] says that it is not there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The registry, or the layout, says that it has no such thing.
@@ -96,6 +96,14 @@ pub enum Error {
         limit: usize,
         /// Of what.
         unit: &'static str,
+    },
+    /// So many requests were sent that no more are.
+    #[error("{host} is not asked any more, after {sent} requests")]
+    Exhausted {
+        /// Host with port.
+        host: String,
+        /// The requests that were sent.
+        sent: u64,
     },
     /// An answer that is not what the distribution specification says.
     #[error("{what}: {why}")]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bestfit_selector::json::plain;
 use nix::errno::Errno;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, Url};
 
@@ -23,7 +23,8 @@ use crate::credentials::Secret;
 use crate::endpoint::{Endpoint, Tls};
 use crate::error::Error;
 use crate::folder::read_all;
-use crate::names::{Guarded, Names};
+use crate::listing::next_link;
+use crate::names::{Guarded, Names, Outside};
 use crate::zone::{Reach, Zone};
 
 const REDIRECTS_LIMIT: usize = 3;
@@ -39,6 +40,8 @@ pub(crate) struct Http {
     clients: Mutex<HashMap<Key, reqwest::Client>>,
     pub(crate) hosts: Arc<Hosts>,
     requests: AtomicU64,
+    /// How many requests may be sent in all.
+    limit: AtomicU64,
     connect: Duration,
     stall: Duration,
     ports: Option<BTreeSet<u16>>,
@@ -81,10 +84,10 @@ pub(crate) struct Content {
 impl Http {
     pub(crate) fn new(hosts: Hosts, options: &Options) -> Self {
         let Options { connect_timeout: connect, stall_timeout: stall, proxies, .. } = *options;
-        let (clients, requests) = (Mutex::default(), AtomicU64::new(0));
+        let (clients, requests, limit) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(u64::MAX));
         let (ports, redirects) = (options.ports.clone(), options.redirects.clone());
         let names = Arc::new(Names::new(proxies));
-        Self { clients, hosts: Arc::new(hosts), requests, connect, stall, ports, redirects, proxies, names }
+        Self { clients, hosts: Arc::new(hosts), requests, limit, connect, stall, ports, redirects, proxies, names }
     }
 
     /// Whether an address that a server named has one of the ports that are left.
@@ -97,6 +100,20 @@ impl Http {
 
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on at most so many requests are sent; none: any number.
+    pub(crate) fn at_most(&self, more: Option<u64>) {
+        let limit = more.map_or(u64::MAX, |more| self.requests().saturating_add(more));
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Counts a request, where it may still be sent.
+    fn count(&self, host: &str) -> Result<(), Error> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let counted = |sent| (sent < limit).then_some(sent + 1);
+        let before = self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
+        before.map(drop).map_err(|sent| Error::Exhausted { host: host.to_owned(), sent })
     }
 
     /// GET from an endpoint, following redirects: at most three, never with credentials to another origin or back from one, never
@@ -124,7 +141,8 @@ impl Http {
             }
             content.headers.insert(ACCEPT, HeaderValue::from_static(accept));
             let tls = if own { endpoint.tls.clone() } else { endpoint.tls.for_others() };
-            let mut reply = self.send(endpoint, url.clone(), content, &tls, reach).await?;
+            let outside = |url: &Url| Error::Redirect { what: what.to_owned(), to: shown(url), why: INWARD };
+            let mut reply = self.send(endpoint, url.clone(), content, &tls, (reach, &outside)).await?;
             reply.own = own;
             if !matches!(reply.status(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
@@ -154,17 +172,21 @@ impl Http {
         if named || first.host_str() == target.host_str() { Reach::Named } else { Reach::At(own) }
     }
 
-    /// One request on behalf of an endpoint, which is held responsible for failures.
+    /// One request on behalf of an endpoint, which is held responsible for failures; not for where a name leads, of which
+    /// `outside` makes the error.
     pub(crate) async fn send(
         &self,
         endpoint: &Endpoint,
         url: Url,
         content: Content,
         tls: &Tls,
-        reach: Reach,
+        (reach, outside): (Reach, &impl Fn(&Url) -> Error),
     ) -> Result<Reply, Error> {
         let host = endpoint.authority.clone();
         self.hosts.check(&host)?;
+        if reach != Reach::Named && self.names.is_proxy(&url) {
+            return Err(outside(&url));
+        }
         let client = self.client(&url, tls, reach, &host)?;
         let asked = url.clone();
         let method = if content.form.is_some() { Method::POST } else { Method::GET };
@@ -172,10 +194,14 @@ impl Http {
         if let Some(form) = content.form {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         }
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.count(&host)?;
         let mut watch = Watch::start(self.hosts.clone(), host.clone());
         let response = match tokio::time::timeout(self.stall, request.send()).await {
             Ok(Ok(response)) => response,
+            Ok(Err(error)) if Outside::caused(&error) => {
+                watch.ended();
+                return Err(outside(&asked));
+            }
             Ok(Err(error)) => {
                 let ours = is_ours(&error);
                 let why = words(error);
@@ -192,6 +218,7 @@ impl Http {
             }
         };
         watch.ended();
+        self.hosts.heard(&host);
         self.mind_retry_after(&host, &response);
         let address = self.names.address(&asked, response.remote_addr().map(|address| address.ip()));
         Ok(Reply { response, watch, host, stall: self.stall, hosts: self.hosts.clone(), address, own: true })
@@ -275,6 +302,18 @@ impl Reply {
     /// All values of a header, where they are text.
     pub(crate) fn headers(&self, name: &str) -> Vec<String> {
         self.response.headers().get_all(name).iter().filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect()
+    }
+
+    /// Where the next page of a list lies, still relative; `None` where no `Link` says that there is one.
+    pub(crate) fn next(&self) -> Result<Option<String>, &'static str> {
+        let links = self.response.headers().get_all(LINK).iter();
+        let texts = links.map(|link| link.to_str().map_err(|_| "its Link header is no text"));
+        for link in texts {
+            if let Some(next) = next_link(link?)? {
+                return Ok(Some(next.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -415,6 +454,25 @@ fn is_ours(error: &(dyn std::error::Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::Zone;
+
+    #[tokio::test]
+    async fn a_name_out_of_reach_and_a_proxys_are_not_asked_and_not_the_registrys_failure() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://localhost:{}/", listener.local_addr().unwrap().port())).unwrap();
+        let [endpoint] = crate::endpoint::endpoints(None, &[], "127.0.0.1:1").unwrap().try_into().unwrap();
+        for (reach, proxy) in [(Reach::Beside(Zone::Public), ""), (Reach::Beside(Zone::Loopback), "localhost")] {
+            let mut http = Http::new(Hosts::new(Options::default().back_off, None), &Options::default());
+            http.names = Arc::new(Names::with_proxy(proxy));
+            let outside = |url: &Url| Error::Malformed { what: shown(url), why: "outside".into() };
+            let tls = endpoint.tls.clone();
+            let reply = http.send(&endpoint, url.clone(), Content::default(), &tls, (reach, &outside)).await;
+            assert!(reply.is_err_and(|error| error.to_string().ends_with("/: outside")), "{reach:?}");
+            assert!(http.hosts.check(&endpoint.authority).is_ok(), "{reach:?}");
+        }
+        let came = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(came.is_err(), "somebody connected");
+    }
 
     #[test]
     fn redirects_by_the_rules() {

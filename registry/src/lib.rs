@@ -49,7 +49,7 @@ pub use document::Descriptor;
 pub use error::Error;
 pub use network::{Network, network};
 pub use reference::{Reference, ReferenceError, Version};
-pub use repository::{Referrers, Repository, Resolved, Source};
+pub use repository::{AtMost, Referrers, Repository, Resolved, Source};
 pub use stream::BlobStream;
 
 /// Bytes that a manifest or an index may have: 4 MiB, the most that registries must accept (distribution-spec, "Pushing

@@ -3,6 +3,7 @@
 use bestfit_selector::digest::Digest;
 
 use crate::REFERRERS_LIMIT;
+use crate::challenge::{token, value_of};
 use crate::document::{Descriptor, OCI_MANIFEST, RawIndex};
 use crate::error::Error;
 
@@ -45,23 +46,43 @@ pub(crate) fn keep(index: RawIndex, kinds: &[&str], by_tag: bool, what: &str) ->
     Ok(kept)
 }
 
-/// The target of the `rel="next"` link, still relative.
-pub(crate) fn next_link(header: &str) -> Option<&str> {
-    let mut rest = header.get(..header.len().min(8 << 10))?;
-    while let Some((_, after)) = rest.split_once('<') {
-        let (target, after) = after.split_once('>')?;
-        let parameters = after.split(',').next().unwrap_or_default();
-        let is_next = parameters.split(';').any(|parameter| {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel") && value.split(' ').any(|rel| rel.eq_ignore_ascii_case("next"))
-        });
+/// The target of the `rel="next"` link, still relative. A header that cannot be read does not say that there is none.
+pub(crate) fn next_link(header: &str) -> Result<Option<&str>, &'static str> {
+    const UNREADABLE: &str = "its Link header cannot be read";
+    let mut rest = header;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (target, after) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or(UNREADABLE)?;
+        let (is_next, after) = parameters(after).ok_or(UNREADABLE)?;
         if is_next {
-            return Some(target);
+            return Ok(Some(target));
         }
         rest = after;
     }
-    None
+}
+
+/// Whether the parameters of a link have the relation `next`, and what follows them.
+fn parameters(text: &str) -> Option<(bool, &str)> {
+    let (mut rest, mut is_next) = (text.trim_start(), false);
+    while let Some(after) = rest.strip_prefix(';') {
+        let (name, after) = token(after.trim_start());
+        let after = after.trim_start();
+        let (value, after) = match after.strip_prefix('=').map(str::trim_start) {
+            Some(quoted) if quoted.starts_with('"') => value_of(quoted)?,
+            // Without quotes there should be no more than a word, and often is (`type=font/woff2`).
+            Some(word) => {
+                let (word, after) = word.split_at(word.find([';', ',', ' ', '\t']).unwrap_or(word.len()));
+                (word.to_owned(), after)
+            }
+            None => (String::new(), after),
+        };
+        is_next |= name.eq_ignore_ascii_case("rel") && value.split(' ').any(|rel| rel.eq_ignore_ascii_case("next"));
+        rest = after.trim_start();
+    }
+    (rest.is_empty() || rest.starts_with(',')).then_some((is_next, rest))
 }
 
 #[cfg(test)]
@@ -72,15 +93,24 @@ mod tests {
     #[test]
     fn links() {
         let table = [
-            ("</v2/a/referrers/x?n=2>; rel=\"next\"", Some("/v2/a/referrers/x?n=2")),
-            ("</a>; rel=prev, </b>; title=\"x\"; REL=\"last next\"", Some("/b")),
-            ("</a>", None),
-            ("</a; rel=next", None),
-            ("", None),
+            ("</v2/a/referrers/x?n=2>; rel=\"next\"", Ok(Some("/v2/a/referrers/x?n=2"))),
+            ("</a>; rel=prev, </b>; title=\"x\"; REL=\"last next\"", Ok(Some("/b"))),
+            ("</a>; title=\"a, b; \\\"c\"; rel=next", Ok(Some("/a"))),
+            ("</a>;crossorigin;;rel = next ,", Ok(Some("/a"))),
+            ("</a>; rel=\"nextone\"", Ok(None)),
+            ("</a>", Ok(None)),
+            ("", Ok(None)),
+            ("</a; rel=next", Err(())),
+            ("/a; rel=next", Err(())),
+            ("</a>; title=\"open; rel=next", Err(())),
+            ("</a>; type=font/woff2; rel=next", Ok(Some("/a"))),
+            ("</a> rel=next", Err(())),
         ];
         for (header, next) in table {
-            assert_eq!(next_link(header), next, "{header}");
+            assert_eq!(next_link(header).map_err(drop), next, "{header}");
         }
+        let long = format!("<{}>; rel=prev, </b>; rel=next", "a".repeat(1 << 14));
+        assert_eq!(next_link(&long), Ok(Some("/b")));
     }
 
     fn list(entries: &[(&str, Option<&str>, &str)]) -> RawIndex {
@@ -132,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn link_headers_never_panic(text in r#"(<|>|;|,|rel=|next|"|\PC){0,30}"#) {
-            next_link(&text);
+            let _ = next_link(&text);
         }
     }
 }

@@ -8,9 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::http::{INWARD, literal};
+use crate::http::literal;
 use crate::network;
 use crate::zone::Reach;
+
+/// A name that leads to no address within reach.
+#[derive(Debug, thiserror::Error)]
+#[error("the name leads to no address that may be reached")]
+pub(crate) struct Outside;
+
+impl Outside {
+    /// Whether this is why a request failed.
+    pub(crate) fn caused(error: &(dyn std::error::Error + 'static)) -> bool {
+        error.is::<Self>() || error.source().is_some_and(Self::caused)
+    }
+}
 
 /// What is known about names.
 #[derive(Debug, Default)]
@@ -39,6 +51,11 @@ impl Names {
         own.then_some(address)
     }
 
+    /// Whether one of the proxies has this host. They may lie anywhere, so that nobody from outside may name one.
+    pub(crate) fn is_proxy(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| self.proxies.contains(host))
+    }
+
     fn found(&self) -> MutexGuard<'_, HashSet<(String, IpAddr)>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,7 +79,7 @@ impl Resolve for Guarded {
             let allowed: Vec<_> = found.filter(|address| reach.allows(address.ip())).collect();
             names.found().extend(allowed.iter().map(|address| (name.as_str().to_owned(), address.ip().to_canonical())));
             match allowed.is_empty() {
-                true => Err(INWARD.into()),
+                true => Err(Outside.into()),
                 false => Ok(Box::new(allowed.into_iter()) as Addrs),
             }
         })
@@ -73,6 +90,13 @@ impl Resolve for Guarded {
 mod tests {
     use super::*;
     use crate::zone::Zone;
+
+    impl Names {
+        /// With a proxy at this host.
+        pub(crate) fn with_proxy(host: &str) -> Self {
+            Self { proxies: BTreeSet::from([host.to_owned()]), ..Self::default() }
+        }
+    }
 
     #[tokio::test]
     async fn names_resolve_only_within_reach() {
@@ -89,7 +113,6 @@ mod tests {
         assert_eq!(names.address(&Url::parse("http://127.0.0.2/").unwrap(), address), None);
         assert!(resolve(Reach::At(address), &names).await);
         assert!(!resolve(Reach::At(None), &names).await && !resolve(Reach::At("10.0.0.1".parse().ok()), &names).await);
-        let proxies = BTreeSet::from(["localhost".to_owned()]);
-        assert!(resolve(public, &Arc::new(Names { proxies, ..Names::default() })).await);
+        assert!(resolve(public, &Arc::new(Names::with_proxy("localhost"))).await);
     }
 }

@@ -15,7 +15,7 @@ use crate::document::{ACCEPT, Descriptor, OCI_INDEX, RawIndex, described, media_
 use crate::endpoint::{Endpoint, endpoints};
 use crate::error::Error;
 use crate::http::{Reply, same_origin, shown};
-use crate::listing::{SIGNATURE_TAG, keep, next_link, signature_tag};
+use crate::listing::{SIGNATURE_TAG, keep, signature_tag};
 use crate::reference::{Version, checked_tag};
 use crate::repository::{Referrers, Resolved, Source};
 use crate::stream::BlobStream;
@@ -47,6 +47,10 @@ enum Api {
 impl Remote {
     pub(crate) fn new(shared: Arc<Shared>, host: &str, repository: &str) -> Self {
         Self { shared, host: host.to_owned(), repository: repository.to_owned(), endpoints: OnceLock::new() }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     pub(crate) async fn resolve(&self, version: &Version) -> Result<Resolved, Error> {
@@ -261,7 +265,7 @@ impl Remote {
                 Err(error) => return Err(error),
             };
             let kind = reply.header("content-type").unwrap_or_default().trim().to_owned();
-            let next = reply.headers("link").iter().find_map(|link| next_link(link).map(str::to_owned));
+            let next = reply.next().map_err(|why| Error::Malformed { what: what.to_owned(), why: why.to_owned() })?;
             let bytes = reply.bytes(MANIFEST_LIMIT, what).await?;
             match RawIndex::parse(&bytes) {
                 Ok(page) => pages.push(page),

@@ -35,6 +35,19 @@ pub struct Resolved {
     pub bytes: Vec<u8>,
 }
 
+/// Holds the number of requests down until it is dropped: see [`Repository::at_most`].
+#[derive(Debug)]
+#[must_use]
+pub struct AtMost(Option<Arc<Shared>>);
+
+impl Drop for AtMost {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.http.at_most(None);
+        }
+    }
+}
+
 /// The manifests that may refer to a subject. A hint: the caller opens them and checks subject and type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrers {
@@ -73,6 +86,17 @@ impl Repository {
 
     pub(crate) fn layout(folder: PathBuf) -> Self {
         Self(Kind::Layout(Layout::new(folder)))
+    }
+
+    /// While what this gives lives, the client of this repository sends at most so many requests: whoever can push to a
+    /// repository must not make every node flood its registry.
+    pub fn at_most(&self, requests: u64) -> AtMost {
+        let shared = match &self.0 {
+            Kind::Remote(remote) => Some(remote.shared()),
+            Kind::Layout(_) => None,
+        };
+        shared.iter().for_each(|shared| shared.http.at_most(Some(requests)));
+        AtMost(shared)
     }
 
     /// The manifest or index that a tag or digest leads to. A tag is asked for anew each time.

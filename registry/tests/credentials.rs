@@ -66,6 +66,31 @@ async fn each_server_sees_its_own_login_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_failed_login_is_not_tried_again() {
+    let basic = || Server::start(|_| unauthorized("Basic realm=r"));
+    let bearer = || {
+        let own = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+        let to = own.clone();
+        let server = Server::start(move |_| {
+            unauthorized(format!("Bearer realm=\"http://{}/token\"", to.get().map_or("", String::as_str)))
+        });
+        own.set(server.host()).unwrap();
+        server
+    };
+    for server in [basic(), bearer()] {
+        let client = Client::new(Options { docker_config: logins(&[(&server.host(), "hunter2")]), ..options() });
+        let repository = repository(&client, &server.host());
+        let ask = async |name: &str| repository.manifest(&Digest::of(name.as_bytes())).await.unwrap_err();
+        let (one, other, third) = tokio::join!(ask("1"), ask("2"), ask("3"));
+        for error in [one, other, third, ask("4").await] {
+            assert!(error.is_denied() && !error.to_string().contains("hunter2"), "{error}");
+        }
+        let with_login = server.requests().into_iter().filter(|request| request.authorization.is_some());
+        assert_eq!(with_login.count(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_server_elsewhere_cannot_send_us_back_with_credentials() {
     let digest = Digest::of(b"blob");
     let back = std::sync::Arc::new(std::sync::OnceLock::<String>::new());

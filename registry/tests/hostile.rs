@@ -113,6 +113,52 @@ async fn only_404_and_an_empty_list_are_absence() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_a_name_in_another_network_is_not_the_registrys_failure() {
+    let inside = Server::start(|_| status(200));
+    let to = format!("http://localhost:{}/x", inside.address.port());
+    let registry = Server::at("127.0.0.2:0", move |request| match request.target.contains("/blobs/") {
+        true => redirect(to.clone()),
+        false => status(404),
+    });
+    let client = Client::new(options());
+    let repository = repository(&client, &registry);
+    let error = repository.blob(&Digest::of(b"x"), 10).await.unwrap_err();
+    assert!(matches!(error, Error::Redirect { .. }), "{error}");
+    assert!(inside.requests().is_empty());
+    let next = repository.manifest(&Digest::of(b"x")).await.unwrap_err();
+    assert!(next.is_absence(), "the registry is asked as before: {next}");
+}
+
+#[tokio::test]
+async fn a_link_that_cannot_be_read_is_no_last_page() {
+    for (link, is_read) in [("</x>; rel=prev", true), ("/x; rel=next", false), ("</x>; title=ä; rel=next", false)] {
+        let server = Server::start(move |_| {
+            let headers = vec![("content-type", INDEX.to_owned()), ("link", link.to_owned())];
+            Answer::Plain(200, headers, list(&[]).into_bytes())
+        });
+        let found = repository(&Client::new(options()), &server).referrers(&Digest::of(b"s"), &[KIND]).await;
+        assert_eq!(found.is_ok(), is_read, "{link}: {found:?}");
+        assert!(found.err().is_none_or(|error| matches!(error, Error::Malformed { .. })), "{link}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_requests_are_sent_than_may_be() {
+    let server = Server::start(|_| status(404));
+    let client = Client::new(options());
+    let repository = repository(&client, &server);
+    let ask = async || repository.manifest(&Digest::of(b"x")).await.unwrap_err();
+    assert!(ask().await.is_absence());
+    let bound = repository.at_most(2);
+    assert!(ask().await.is_absence() && ask().await.is_absence());
+    let error = ask().await;
+    assert!(matches!(error, Error::Exhausted { sent: 3, .. }), "{error}");
+    drop(bound);
+    assert!(ask().await.is_absence());
+    assert_eq!((client.requests(), server.requests().len()), (4, 4));
+}
+
+#[tokio::test]
 async fn lists_are_filtered_by_us() {
     let (ours, theirs) = (Digest::of(b"ours"), Digest::of(b"theirs"));
     let entries = [entry(&ours, KIND), entry(&theirs, "application/vnd.oci.empty.v1+json")];

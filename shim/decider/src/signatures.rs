@@ -117,6 +117,8 @@ impl Lists {
         match list {
             Ok(referrers) => {
                 self.fresh = self.fresh.zip(referrers.fresh).map(|(one, other)| one.min(other));
+                // What was signed since is not in it: what it has counts, what it has not says nothing.
+                self.failed.extend(referrers.stale.map(|why| format!("only an outdated list of signatures: {why}")));
                 for Descriptor { digest, .. } in referrers.manifests {
                     if !self.found.contains(&digest) {
                         self.found.push(digest);

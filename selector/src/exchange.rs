@@ -178,7 +178,8 @@ pub struct Answer {
     /// How long it stays so whatever is attached or signed meanwhile: until a signature that counts ends, or an artifact is
     /// older than the site allows. A pod may keep the answer for so long.
     pub lasts: Duration,
-    /// What the kernel could not hold the decider back from, in words; empty where it has all that is asked of it.
+    /// What the kernel could not hold the decider back from, and a cache that cannot be used, in words; empty where it has all that
+    /// is asked of it.
     #[serde(default)]
     pub unenforced: Vec<String>,
 }

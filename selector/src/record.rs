@@ -58,8 +58,8 @@ pub struct Record {
     /// How many requests went out to registries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub requests: Option<u64>,
-    /// What this node's kernel could not hold the process back from that read what comes from outside; empty where it has all
-    /// that is asked of it, and where no such process ran.
+    /// What this node's kernel could not hold the process back from that read what comes from outside, and a cache that could not
+    /// be used; empty where it has all that is asked of it, and where no such process ran.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unenforced: Vec<String>,
     /// How long each stage took, in microseconds.

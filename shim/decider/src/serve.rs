@@ -11,6 +11,7 @@ use bestfit_selector::decide::Prepared;
 use bestfit_selector::decision::{ImageConfigs, Inputs};
 use bestfit_selector::exchange::{Answer, Ask, Fetch, FrameError, HEADER, Kind, header, parse_header};
 use bestfit_selector::index::Index;
+use bestfit_selector::json::plain;
 
 use bestfit_decider::confine::Places;
 use bestfit_decider::{Gathered, Verifier, gather};
@@ -31,9 +32,11 @@ pub(crate) enum ServeError {
 
 /// The worker starts this process inside the cache: its path may lie where this uid cannot walk.
 const CACHE: &str = ".";
+/// The longest warning that is passed on, in characters.
+const MAX_WARNING: usize = 300;
 
 /// Answers the worker until it closes the pipe. What fails is said to the worker; an error here is a broken pipe.
-/// `unenforced` is what the kernel could not enforce so far.
+/// `unenforced` is what the kernel could not enforce so far; a cache that cannot be used is said with it.
 pub(crate) async fn serve(
     input: &mut impl Read,
     output: &mut impl Write,
@@ -51,6 +54,7 @@ pub(crate) async fn serve(
     options.ports = Some(places.ports);
     let Some((Kind::Bytes, index)) = receive(input)? else { return Ok(()) };
     let client = Client::new(options);
+    unenforced.extend(warnings(&client));
     let repository = client.repository(&reference);
     match answer(&client, &repository, reference.name(), ask, index).await {
         Ok(answer) => send(output, Kind::Message, &serde_json::to_vec(&Answer { unenforced, ..answer })?)?,
@@ -82,6 +86,11 @@ fn options(ask: &Ask) -> Options {
         referrers_lifetime: ask.registries.referrers_lifetime,
         ..Options::default()
     }
+}
+
+/// What the client has to do without, in words of bounded length.
+fn warnings(client: &Client) -> impl Iterator<Item = String> {
+    client.warnings().iter().map(|warning| plain(warning, MAX_WARNING))
 }
 
 /// The files and ports without which this registry cannot be read. Where its configuration cannot be read, neither can it, and
@@ -181,4 +190,19 @@ fn receive(input: &mut impl Read) -> Result<Option<(Kind, Vec<u8>)>, ServeError>
     let mut payload = vec![0; length];
     input.read_exact(&mut payload)?;
     Ok(Some((kind, payload)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_that_cannot_be_used_is_said() {
+        let of =
+            |cache: &str| warnings(&Client::new(Options { cache: Some(cache.into()), ..Options::default() })).next();
+        assert!(of("/dev/null").is_some_and(|warning| warning.starts_with("cache /dev/null: ")));
+        let long = of(&format!("/dev/null/{}", "x".repeat(4000))).unwrap();
+        assert!(long.chars().count() <= MAX_WARNING + 1, "{long}");
+        assert_eq!(warnings(&Client::new(Options::default())).next(), None);
+    }
 }

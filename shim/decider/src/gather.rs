@@ -1,6 +1,6 @@
 //! Owns the order of requests: which subjects are asked about, and what is read of each answer. Says nothing about fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub const MAX_LAYERS: usize = 16;
 /// Subjects asked about at the same time: all of them, the index and 64 entries (design.md, "Promises": three rounds for any
 /// number of entries).
 const AT_ONCE: usize = 65;
+/// The most requests for one decision. 64 signed entries take 449; with signatures about each entry, fallback tags, image configs, a
+/// login and redirects it can be four times as many.
+pub const MAX_REQUESTS: u64 = 2048;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -55,7 +58,8 @@ const INLINE_FRESH: Duration = Duration::from_secs(3600);
 /// No artifact is asked for when the index carries its artifacts inline (matching.md, "What an entry asks for"). An error of one
 /// subject is that subject's evidence, never the whole answer.
 ///
-/// So is its silence: what has not answered within `limit` counts as unread, and takes nothing from the others.
+/// So is its silence: what has not answered within `limit` counts as unread, and takes nothing from the others. What would be asked
+/// for after [`MAX_REQUESTS`] is unread, too.
 ///
 /// With `configs` the image configs of the candidates are read, beside the rest: their manifests in the first round, the
 /// configs in the second.
@@ -69,10 +73,12 @@ pub async fn gather(
 ) -> Gathered {
     let time = Time { until: limit.map(|limit| Instant::now() + limit), limit: limit.unwrap_or_default() };
     let carries = index.entries.iter().any(|entry| entry.kind() == Kind::InlineArtifact);
-    let entries = platform::candidates(index, host).map(|(entry, _)| (entry.digest, verifier.of_entries()));
-    let subjects = [(index.digest, verifier.of_index(carries))].into_iter().chain(entries);
-    let images = platform::candidates(index, host).map(|(entry, _)| entry.digest).filter(|_| configs && !carries);
-    let images = images.map(|image| async move {
+    let _bound = repository.at_most(MAX_REQUESTS);
+    // An index may list the same entry several times.
+    let entries: BTreeSet<Digest> = platform::candidates(index, host).map(|(entry, _)| entry.digest).collect();
+    let subjects = entries.iter().map(|entry| (*entry, verifier.of_entries()));
+    let subjects = [(index.digest, verifier.of_index(carries))].into_iter().chain(subjects);
+    let images = entries.iter().copied().filter(|_| configs && !carries).map(|image| async move {
         let late = |why| ImageConfig { digest: None, read: Err(why) };
         (image, time.within(image_config(repository, &image), late).await)
     });
@@ -164,41 +170,65 @@ async fn of_subject(repository: &Repository, subject: Digest, verifier: &Verifie
         Ok(referrers) => referrers,
         Err(error) => return unread(format!("referrers of {subject}: {error}")),
     };
-    let manifests = &referrers.manifests;
-    if manifests.len() > MAX_ARTIFACTS {
-        return unread(format!("{} artifacts about {subject}, at most {MAX_ARTIFACTS} are read", manifests.len()));
+    // What a list calls one of ours is looked at at once; of the rest its manifest says what it is.
+    let said =
+        |descriptor: &&Descriptor| ARTIFACT_TYPES.iter().any(|kind| descriptor.artifact_type.as_deref() == Some(kind));
+    let (said, unsaid): (Vec<_>, Vec<_>) = referrers.manifests.iter().partition(said);
+    let too_many =
+        |number: usize| unread(format!("{number} artifacts about {subject}, at most {MAX_ARTIFACTS} are read"));
+    if said.len() > MAX_ARTIFACTS {
+        return too_many(said.len());
     }
-    let read = join_all(manifests.iter().map(|descriptor| {
-        let looked = look(repository, descriptor.digest, verifier, verifier.of_artifacts());
-        join(artifact(repository, descriptor), looked)
-    }));
-    let (mut artifacts, mut looked) = (Vec::new(), Vec::new());
-    for (artifact, signatures) in read.await {
-        let Some(artifact) = artifact else { continue };
-        looked.extend(signatures.map(|signatures| (artifact.digest, signatures)));
-        artifacts.push(artifact);
-    }
+    let look = |digest| async move { (digest, look(repository, digest, verifier, verifier.of_artifacts()).await) };
+    let read = async {
+        let opened = stream::iter(said.iter().chain(&unsaid)).map(|descriptor| open(repository, descriptor.digest));
+        let opened: Vec<Opened> = opened.buffered(MAX_ARTIFACTS).filter_map(std::future::ready).collect().await;
+        if opened.len() > MAX_ARTIFACTS {
+            return Err(opened.len());
+        }
+        let late =
+            opened.iter().map(|opened| opened.digest).filter(|digest| unsaid.iter().any(|one| one.digest == *digest));
+        let late = join_all(late.map(look));
+        Ok(join(join_all(opened.into_iter().map(|opened| opened.read(repository))), late).await)
+    };
+    let (looked, read) = join(join_all(said.iter().map(|descriptor| look(descriptor.digest))), read).await;
+    let (artifacts, late) = match read {
+        Ok(read) => read,
+        Err(number) => return too_many(number),
+    };
+    let looked = looked.into_iter().chain(late).filter_map(|(digest, looked)| Some((digest, looked?)));
+    let looked = looked.filter(|(digest, _)| artifacts.iter().any(|artifact| artifact.digest == *digest)).collect();
     Subject { evidence: Evidence::Read { list: referrers.list, artifacts }, fresh: referrers.fresh, looked }
 }
 
-/// Reads one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).
-async fn artifact(repository: &Repository, descriptor: &Descriptor) -> Option<Artifact> {
-    let digest = descriptor.digest;
-    let manifest = match repository.manifest(&digest).await {
-        Ok(bytes) => bytes,
-        Err(error) => return Some(Artifact { digest, manifest: Err(error.to_string()), layers: BTreeMap::new() }),
-    };
-    let Ok(shape) = serde_json::from_slice::<Shape>(&manifest) else {
-        // Selection reads it again, and says line and column.
-        return Some(Artifact { digest, manifest: Ok(manifest), layers: BTreeMap::new() });
-    };
-    if !ARTIFACT_TYPES.contains(&shape.artifact_type()) {
+/// An artifact of which the manifest was asked for.
+struct Opened {
+    digest: Digest,
+    manifest: Result<Vec<u8>, String>,
+    documents: Vec<LayerShape>,
+}
+
+/// Opens one artifact; None where the manifest turns out to be of another type (a signature in a tag-fallback list).
+async fn open(repository: &Repository, digest: Digest) -> Option<Opened> {
+    let manifest = repository.manifest(&digest).await.map_err(|error| error.to_string());
+    // Where it cannot be parsed, selection reads it again, and says line and column.
+    let shape = manifest.as_ref().ok().and_then(|manifest| serde_json::from_slice::<Shape>(manifest).ok());
+    if shape.as_ref().is_some_and(|shape| !ARTIFACT_TYPES.contains(&shape.artifact_type())) {
         return None;
     }
-    let documents =
-        shape.layers.iter().filter(|layer| form::LAYER_TYPES.contains(&layer.media_type.as_str())).take(MAX_LAYERS);
-    let layers = join_all(documents.map(|layer| async { (layer.digest, document(repository, layer).await) })).await;
-    Some(Artifact { digest, manifest: Ok(manifest), layers: layers.into_iter().collect() })
+    let layers = shape.map(|shape| shape.layers).unwrap_or_default().into_iter();
+    let documents = layers.filter(|layer| form::LAYER_TYPES.contains(&layer.media_type.as_str()));
+    Some(Opened { digest, manifest, documents: documents.take(MAX_LAYERS).collect() })
+}
+
+impl Opened {
+    /// With its documents.
+    async fn read(self, repository: &Repository) -> Artifact {
+        let documents = self.documents.iter();
+        let layers = documents.map(|layer| async { (layer.digest, document(repository, layer).await) });
+        let layers = join_all(layers).await.into_iter().collect();
+        Artifact { digest: self.digest, manifest: self.manifest, layers }
+    }
 }
 
 async fn document(repository: &Repository, layer: &LayerShape) -> Result<Vec<u8>, String> {

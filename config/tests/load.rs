@@ -449,9 +449,9 @@ fn mistakes_in_rules_and_levels_come_at_once() {
          hint: add action = \"prefer\", \"avoid\" or \"deny\"\n\
          config.toml:4:1: rules.\"a\": it has no condition, and so speaks about no entry\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:7:1: rules.\"b\": host/kernel.versio = [5]: no known key; did you mean \"kernel.version\"?\n  \
+         config.toml:7:1: rules.\"b\": host/kernel.versio = 5: no known key; did you mean \"kernel.version\"?\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:7:1: rules.\"b\": host/page_size = [x]: x is no number or range\n  \
+         config.toml:7:1: rules.\"b\": host/page_size = x: x is no number or range\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
          config.toml:7:1: rules.\"b\": no schema knows the group \"nothing\"\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\

@@ -7,7 +7,7 @@
 //! - formats: [`wire`] (protobuf), [`frame`] (ttrpc), [`request`] (Create), [`reply`] (answers of `start`), [`toml`],
 //!   [`flags`]
 //! - choices: [`options`] (runtime options), [`delegate`] (which shim runs the container), [`bridge`] (task service 2 or 3),
-//!   [`require`] (whether a container is refused about which no worker can decide)
+//!   [`require`] (whether a container is refused about which no worker can decide), [`orphans`] (what a refused start leaves)
 //! - files and sockets: [`bundle`], [`site`], [`socket`], [`log`]; system calls: [`sys`]
 //!
 //! Rules: standard library and libc only, no asynchronous runtime, nothing is decoded that need not be changed.
@@ -23,6 +23,7 @@ mod hold;
 mod leave;
 mod log;
 mod options;
+mod orphans;
 mod reply;
 mod request;
 mod require;

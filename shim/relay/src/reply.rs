@@ -55,7 +55,12 @@ impl Reply {
 
     /// The path of the delegate's socket, where it is one that frames can be relayed to.
     pub(crate) fn socket_path(&self) -> Option<&str> {
-        self.address.strip_prefix("unix://").filter(|path| self.protocol == "ttrpc" && path.starts_with('/'))
+        self.unix_path().filter(|_| self.protocol == "ttrpc")
+    }
+
+    /// The path of the delegate's socket, whatever it speaks there.
+    pub(crate) fn unix_path(&self) -> Option<&str> {
+        self.address.strip_prefix("unix://").filter(|path| path.starts_with('/'))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::bundle::{self, Record, Role};
 use crate::delegate::{self, Delegate, Output};
@@ -11,7 +12,7 @@ use crate::flags::Flags;
 use crate::leave::Left;
 use crate::reply::{Form, Reply};
 use crate::worker::{self, Workers};
-use crate::{bridge, delete, log, options, reply, socket, wire};
+use crate::{bridge, delete, log, options, orphans, reply, socket, sys, wire};
 
 /// Why there is no answer: the exit code and the text, both the delegate's where it failed.
 struct Failure {
@@ -63,13 +64,16 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
         Role::Member => None,
         role => Some(leave(role == Role::Alone)),
     };
+    // What the delegate leaves behind must be found where the start is refused after all.
+    sys::adopt_orphans();
     let output = call(flags, &delegate, &told)?;
     let Some(reply) = Reply::parse(output.stdout.clone()) else {
-        return unrelayed(flags, &bundle, "the delegate's answer to start is not understood", output.stdout);
+        let why = "the delegate's answer to start is not understood";
+        return unrelayed(flags, &bundle, why, output.stdout).inspect_err(|_| end_all(left, None));
     };
     let Some(path) = reply.socket_path().map(PathBuf::from) else {
         let why = format!("{} by {} cannot be relayed", reply.address, reply.protocol);
-        return unrelayed(flags, &bundle, &why, output.stdout);
+        return unrelayed(flags, &bundle, &why, output.stdout).inspect_err(|_| end_all(left, reply.unix_path()));
     };
     let answer = Answer::choose(&reply, &told, flags);
     let relay = socket::relay_path(&path);
@@ -78,10 +82,10 @@ fn answer(flags: &Flags) -> Result<Vec<u8>, Failure> {
         Ok(address) => Ok(answer.with(&reply, &address)),
         Err(error) => {
             let unrelayed = unrelayed(flags, &bundle, &error.to_string(), answer.with(&reply, &reply.address));
-            if unrelayed.is_err() {
+            unrelayed.inspect_err(|_| {
                 delete::end(&record, &flags.id);
-            }
-            unrelayed
+                end_all(None, None);
+            })
         }
     }
 }
@@ -93,6 +97,16 @@ fn unrelayed(flags: &Flags, bundle: &Path, why: &str, answer: Vec<u8>) -> Result
     match Workers::new(flags).undecided(&bundle.to_string_lossy(), &why) {
         worker::Answer::Deny(why) => Err(Failure { code: 1, text: why.into_bytes() }),
         worker::Answer::Leave | worker::Answer::Mounts(_) => Ok(answer),
+    }
+}
+
+/// Ends all that this start began: the relay, which ends when it hears that nobody tells it anything, and the delegate, whose
+/// socket is removed then.
+fn end_all(left: Option<io::Result<Left>>, delegate: Option<&str>) {
+    drop(left);
+    orphans::end();
+    if let Some(path) = delegate {
+        socket::remove_dead(Path::new(path), Duration::ZERO);
     }
 }
 

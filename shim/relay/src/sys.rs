@@ -88,6 +88,32 @@ pub(crate) fn signal(pid: u32, signal: libc::c_int) {
     }
 }
 
+/// From now on, processes whose parents end become children of this one, not of init: they can be found, and ended.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: prctl takes numbers only here.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Sends a signal to a child and to the process group that it leads.
+pub(crate) fn signal_group(pid: libc::pid_t, signal: libc::c_int) {
+    for to in [-pid, pid] {
+        // SAFETY: kill takes numbers only.
+        unsafe { libc::kill(to, signal) };
+    }
+}
+
+/// Takes leave of the children that have ended, and says whether there are others; for processes that wait for no other child.
+pub(crate) fn has_children() -> bool {
+    loop {
+        // SAFETY: waitpid may be told that nobody wants the status.
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => return true,
+            pid if pid < 0 => return false,
+            _ => {}
+        }
+    }
+}
+
 /// Makes the child a session of its own.
 pub(crate) fn own_session(command: &mut Command) {
     // SAFETY: setsid may be called between fork and exec (signal-safety(7)) and touches no memory.

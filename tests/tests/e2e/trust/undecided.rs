@@ -145,12 +145,24 @@ fn by_profile(world: &mut World) {
     untouched(world, alone.runtime, &pair.image);
 }
 
-/// The delegate speaks what cannot be relayed: containerd would talk to it directly.
+/// The delegate speaks what cannot be relayed: containerd would talk to it directly. What it left running ends with the start:
+/// the stock shim, and processes that do not know of SIGTERM, however its answer is wrong.
 fn no_relay(world: &mut World) {
     let pair = unsigned(world, Kind::Docker);
     world.node.configure(&require());
+    let stock = world.node.line.program("containerd-shim-runc-v2").expect("the stock shim");
     let answer = r#"{"version":3,"address":"unix:///run/nobody.sock","protocol":"grpc"}"#;
-    world.node.replace_program("containerd-shim-runc-v2", &format!("#!/bin/sh\necho '{answer}'\n"));
-    refused(world, OURS, &pair.image, "cannot be relayed");
+    let stubborn = "sh -c 'trap \"\" TERM; echo >started; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 &\n\
+                    while [ ! -e started ]; do sleep 0.01; done";
+    for (script, words) in [
+        (format!("{} \"$@\" | sed s/ttrpc/tgrpc/", stock.display()), "cannot be relayed"),
+        (format!("setsid {stubborn}\necho '{answer}'"), "cannot be relayed"),
+        (format!("{stubborn}\necho '{{'"), "is not understood"),
+    ] {
+        world.node.replace_program("containerd-shim-runc-v2", &format!("#!/bin/sh\n{script}\n"));
+        refused(world, OURS, &pair.image, words);
+        let left = world.node.leftovers();
+        assert!(left.is_empty(), "left behind after {words:?}:\n    {}", left.join("\n    "));
+    }
     world.node.link_programs();
 }

@@ -202,6 +202,7 @@ fn inputs(index: Vec<u8>, evidence: BTreeMap<Digest, Evidence>) -> Inputs {
         evidence,
         images: None,
         standings: BTreeMap::new(),
+        stale: BTreeMap::new(),
         now: 1_700_000_000,
     }
 }

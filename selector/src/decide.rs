@@ -250,6 +250,7 @@ impl Asked<'_> {
             now: inputs.now,
             evidence: evidence.collect(),
             standings: inputs.standings.clone(),
+            stale: inputs.stale.iter().map(|(about, why)| (*about, json::plain(why, 300))).collect(),
             images: inputs.images.as_ref().map(image_digests),
         })
     }

@@ -33,6 +33,9 @@ pub struct Inputs {
     /// What came of looking for signatures, by the digest of what they are about: artifacts, the index, entries. What is not
     /// listed was not looked at, and counts as signed by nobody.
     pub standings: BTreeMap<Digest, Standing>,
+    /// Where an outdated list counts because the registry failed when it was asked again: why, by the digest of what the list
+    /// is about. The decision does not depend on it; whoever reads the decision does.
+    pub stale: BTreeMap<Digest, String>,
     /// The configs of the candidates, where the container was given NVIDIA GPUs; else nothing is asked of them.
     pub images: Option<ImageConfigs>,
     /// Seconds since 1970 UTC. Artifacts that claim a later date are refused.
@@ -215,6 +218,9 @@ pub struct InputDigests {
     /// [`Inputs::standings`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub standings: BTreeMap<Digest, Standing>,
+    /// [`Inputs::stale`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub stale: BTreeMap<Digest, String>,
     /// [`Inputs::now`].
     pub now: i64,
     /// What was found per subject.

@@ -117,6 +117,7 @@ impl Ask {
             default: self.default,
             evidence: BTreeMap::new(),
             standings: BTreeMap::new(),
+            stale: BTreeMap::new(),
             images: None,
             now: self.now,
         }

@@ -146,6 +146,11 @@ pub fn render_table(decision: &Decision) -> String {
     if let Some(why) = &decision.otherwise {
         let _ = writeln!(text, "  without it the container is refused: {}", json::plain(why, 1000));
     }
+    for (about, why) in &decision.inputs.stale {
+        let (about, why) = (about.short(), json::plain(why, 300));
+        let _ =
+            writeln!(text, "outdated: an earlier list of what refers to {about} counts, as the registry failed: {why}");
+    }
     for note in &decision.notes {
         let _ = writeln!(text, "note: {}", json::plain(note, 1000));
     }
@@ -295,6 +300,20 @@ mod tests {
           entry 2 goes before entry 1 by cpu: 50:3 against 50:2
         note: group "org.blast" is not known here: ignored
         "#);
+    }
+
+    #[test]
+    fn outdated_lists_are_told() {
+        let mut inputs = bare_inputs(index(&[("plain", "linux/amd64")]), facts(&[]));
+        attach(&mut inputs, "plain", &[]);
+        let before = render_table(&decide(&inputs).unwrap());
+        inputs.stale.insert(image("plain"), "referrers: HTTP 500".to_owned());
+        let decision = decide(&inputs).unwrap();
+        let text = render_table(&decision);
+        insta::assert_snapshot!(text.strip_prefix(&before).unwrap(), @"outdated: an earlier list of what refers to sha256:be329575236f counts, as the registry failed: referrers: HTTP 500");
+        let json = serde_json::to_value(&decision).unwrap();
+        let key = image("plain").to_string();
+        assert_eq!(json["inputs"]["stale"], serde_json::json!({ key: "referrers: HTTP 500" }));
     }
 
     #[test]

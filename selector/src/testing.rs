@@ -138,6 +138,7 @@ pub(crate) fn bare_inputs(index: Vec<u8>, facts: Facts) -> Inputs {
         default: None,
         evidence,
         standings: BTreeMap::new(),
+        stale: BTreeMap::new(),
         images: None,
         now: NOW,
     }

@@ -56,6 +56,9 @@ struct Signed {
     /// The manifests that hold signatures about it.
     signatures: Vec<Digest>,
     revoked: bool,
+    /// Why an earlier list of what refers to it counts: the registry failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Verify) -> Result<Exit, Failure> {
@@ -108,6 +111,7 @@ fn subject(gathered: &Gathered, trust: &Trust, digest: Digest, position: Option<
             standing: gathered.standings.get(digest).cloned().unwrap_or_else(nothing),
             signatures: gathered.signatures.get(digest).cloned().unwrap_or_default(),
             revoked: trust.revoked_digests.contains(digest),
+            stale: gathered.stale.get(digest).cloned(),
         }
     };
     let (artifacts, unread) = match gathered.evidence.get(&digest) {
@@ -164,7 +168,8 @@ fn words(signed: &Signed) -> String {
         Standing::Untrusted { why } => format!("signed by nobody whom this site trusts: {}", why.join("; ")),
         Standing::Unknown { why } => format!("unknown: {why}"),
     };
-    plain(&format!("{revoked}{standing}{found}"))
+    let stale = signed.stale.as_ref().map(|why| format!("; by an outdated list, as the registry failed: {why}"));
+    plain(&format!("{revoked}{standing}{found}{}", stale.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -173,7 +178,7 @@ mod tests {
     use bestfit_selector::trust::Signer;
 
     fn signed(standing: Standing) -> Signed {
-        Signed { standing, signatures: vec![Digest::of(b"signature")], revoked: false }
+        Signed { standing, signatures: vec![Digest::of(b"signature")], revoked: false, stale: None }
     }
 
     fn report(standings: Vec<Standing>) -> Report {
@@ -231,5 +236,9 @@ mod tests {
             )
         );
         assert!(text(&report(Vec::new())).ends_with("\n  no artifact\n"));
+        let mut outdated = report(vec![trusted()]);
+        outdated.subjects[0].artifacts[0].signed.stale = Some("referrers: HTTP 500".to_owned());
+        let said = format!("({signature}); by an outdated list, as the registry failed: referrers: HTTP 500\n");
+        assert!(text(&outdated).ends_with(&said), "{}", text(&outdated));
     }
 }

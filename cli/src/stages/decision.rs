@@ -36,7 +36,7 @@ pub(crate) async fn decide_on(
     }
     let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
     let found = gather(repository, &parsed, &host.platform, &verifier, host.nvidia, None).await;
-    let Gathered { evidence, standings, images, .. } = found;
+    let Gathered { evidence, standings, stale, images, .. } = found;
     let gathered = Instant::now();
     let inputs = Inputs {
         index,
@@ -48,6 +48,7 @@ pub(crate) async fn decide_on(
         evidence,
         images: images.map(|of| ImageConfigs { user: Vec::new(), of }),
         standings,
+        stale,
         now: verifier.now,
     };
     let decision = decided(&inputs, reference)?;

@@ -45,6 +45,7 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
         default: recorded.default,
         evidence,
         standings: digests.standings.clone(),
+        stale: digests.stale.clone(),
         images: match &digests.images {
             Some(images) => Some(sources.images(images).await?),
             None => None,

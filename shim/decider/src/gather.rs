@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
-use bestfit_registry::{Descriptor, Repository};
+use bestfit_registry::{Descriptor, Referrers, Repository};
 use bestfit_selector::decision::{Artifact, Evidence, HostPlatform, ImageConfig};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::{self, Index, Kind};
@@ -43,6 +43,8 @@ pub struct Gathered {
     pub standings: BTreeMap<Digest, Standing>,
     /// The manifests that hold those signatures, by what they are about.
     pub signatures: BTreeMap<Digest, Vec<Digest>>,
+    /// Why a list counts that is outdated, by what it is about.
+    pub stale: BTreeMap<Digest, String>,
     /// How long the same question has the same answer; none where something could not be read.
     pub fresh: Option<Duration>,
     /// How long the signatures that count do so, whatever is attached or signed meanwhile.
@@ -95,14 +97,16 @@ pub async fn gather(
     let fresh = all.then_some(Duration::MAX);
     let mut gathered = Gathered { fresh, lasts: Duration::MAX, ..Gathered::default() };
     gathered.images = (configs && !carries).then(|| images.into_iter().collect());
-    for (digest, Subject { evidence, fresh, looked }) in found {
+    for (digest, Subject { evidence, stale, fresh, looked }) in found {
         let mut until = |fresh: Option<Duration>| {
             gathered.fresh = gathered.fresh.zip(fresh).map(|(one, other)| one.min(other));
         };
         until(fresh.filter(|_| all_read(&evidence)));
         gathered.evidence.insert(digest, evidence);
-        for (signed, Looked { standing, signatures, fresh, lasts }) in looked {
+        gathered.stale.extend(stale.map(|why| (digest, why)));
+        for (signed, Looked { standing, signatures, stale, fresh, lasts }) in looked {
             until(fresh);
+            gathered.stale.extend(stale.map(|why| (signed, why)));
             gathered.lasts = gathered.lasts.min(lasts);
             gathered.signatures.insert(signed, signatures);
             gathered.standings.insert(signed, standing);
@@ -130,6 +134,8 @@ impl Time {
 /// What was found about one subject.
 struct Subject {
     evidence: Evidence,
+    /// Why its list counts although it is outdated.
+    stale: Option<String>,
     fresh: Option<Duration>,
     looked: Vec<(Digest, Looked)>,
 }
@@ -145,7 +151,7 @@ impl Subject {
     }
 
     fn of(evidence: Evidence, fresh: Option<Duration>) -> Self {
-        Self { evidence, fresh, looked: Vec::new() }
+        Self { evidence, stale: None, fresh, looked: Vec::new() }
     }
 }
 
@@ -198,7 +204,8 @@ async fn of_subject(repository: &Repository, subject: Digest, verifier: &Verifie
     };
     let looked = looked.into_iter().chain(late).filter_map(|(digest, looked)| Some((digest, looked?)));
     let looked = looked.filter(|(digest, _)| artifacts.iter().any(|artifact| artifact.digest == *digest)).collect();
-    Subject { evidence: Evidence::Read { list: referrers.list, artifacts }, fresh: referrers.fresh, looked }
+    let Referrers { list, stale, fresh, .. } = referrers;
+    Subject { evidence: Evidence::Read { list, artifacts }, stale, fresh, looked }
 }
 
 /// An artifact of which the manifest was asked for.

@@ -120,11 +120,11 @@ async fn answer(
     }
     let verifier = Verifier { trust, name, now: ask.now };
     let gathered = gather(repository, &parsed, &ask.host, &verifier, ask.images.is_some(), Some(ask.deadline));
-    let Gathered { evidence, standings, images, fresh, lasts, .. } = gathered.await;
+    let Gathered { evidence, standings, stale, images, fresh, lasts, .. } = gathered.await;
     let gather_us = micros(started);
     let matching = Instant::now();
     let images = ask.images.clone().zip(images).map(|(user, of)| ImageConfigs { user, of });
-    let inputs = Inputs { evidence, standings, images, ..ask.into_inputs(index) };
+    let inputs = Inputs { evidence, standings, stale, images, ..ask.into_inputs(index) };
     let prepared = Prepared::new(&inputs).map_err(|error| error.to_string())?;
     let decision = prepared.on(&inputs.facts).decide().map_err(|error| error.to_string())?;
     // An answer that is remembered must not outlast the age that an artifact may have.

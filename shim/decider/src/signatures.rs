@@ -34,6 +34,8 @@ pub(crate) struct Looked {
     pub(crate) standing: Standing,
     /// The manifests that hold them.
     pub(crate) signatures: Vec<Digest>,
+    /// Why a list of them counts that is outdated.
+    pub(crate) stale: Option<String>,
     /// How long the same look has the same outcome; none where something could not be read, or a certificate begins or ends
     /// to be valid before the lists are read again.
     pub(crate) fresh: Option<Duration>,
@@ -44,7 +46,8 @@ pub(crate) struct Looked {
 impl Looked {
     /// Nobody can say whether it is signed.
     pub(crate) fn unknown(why: String) -> Self {
-        Self { standing: Standing::Unknown { why }, signatures: Vec::new(), fresh: None, lasts: Duration::ZERO }
+        let (signatures, stale, fresh, lasts) = (Vec::new(), None, None, Duration::ZERO);
+        Self { standing: Standing::Unknown { why }, signatures, stale, fresh, lasts }
     }
 }
 
@@ -73,9 +76,10 @@ impl Verifier<'_> {
     pub(crate) async fn look(&self, repository: &Repository, subject: &Digest) -> Looked {
         if self.trust.accept.is_empty() {
             let standing = Standing::Untrusted { why: vec!["this site trusts nobody".to_owned()] };
-            return Looked { standing, signatures: Vec::new(), fresh: Some(Duration::MAX), lasts: Duration::MAX };
+            let (signatures, stale, fresh, lasts) = (Vec::new(), None, Some(Duration::MAX), Duration::MAX);
+            return Looked { standing, signatures, stale, fresh, lasts };
         }
-        let mut lists = Lists { found: Vec::new(), failed: Vec::new(), fresh: Some(Duration::MAX) };
+        let mut lists = Lists { found: Vec::new(), failed: Vec::new(), stale: None, fresh: Some(Duration::MAX) };
         let listed = repository.referrers(subject, &ARTIFACT_TYPES);
         let (listed, tagged) = join(listed, repository.signatures_by_tag(subject)).await;
         lists.take(listed);
@@ -101,7 +105,7 @@ impl Verifier<'_> {
         };
         let fresh = fresh.filter(|_| !matches!(standing, Standing::Unknown { .. }));
         let signatures = candidates.into_iter().map(|candidate| candidate.digest).collect();
-        Looked { standing, signatures, fresh, lasts }
+        Looked { standing, signatures, stale: lists.stale, fresh, lasts }
     }
 }
 
@@ -109,6 +113,7 @@ impl Verifier<'_> {
 struct Lists {
     found: Vec<Digest>,
     failed: Vec<String>,
+    stale: Option<String>,
     fresh: Option<Duration>,
 }
 
@@ -118,7 +123,9 @@ impl Lists {
             Ok(referrers) => {
                 self.fresh = self.fresh.zip(referrers.fresh).map(|(one, other)| one.min(other));
                 // What was signed since is not in it: what it has counts, what it has not says nothing.
-                self.failed.extend(referrers.stale.map(|why| format!("only an outdated list of signatures: {why}")));
+                let stale = referrers.stale.iter();
+                self.failed.extend(stale.map(|why| format!("only an outdated list of signatures: {why}")));
+                self.stale = self.stale.take().or(referrers.stale);
                 for Descriptor { digest, .. } in referrers.manifests {
                     if !self.found.contains(&digest) {
                         self.found.push(digest);

@@ -254,8 +254,9 @@ mod tests {
         let mut ask = crate::remember::tests::ask();
         ask.default = Some(digest("a"));
         let Ask { facts, policy, schemas, host, default, now, .. } = ask.clone();
-        let (evidence, standings, images) = Default::default();
-        let inputs = Inputs { index: bytes, facts, policy, schemas, host, default, now, evidence, images, standings };
+        let (evidence, standings, stale, images) = Default::default();
+        let inputs =
+            Inputs { index: bytes, facts, policy, schemas, host, default, now, evidence, images, standings, stale };
         let mut decision = decide(&inputs).unwrap();
         (decision.outcome, decision.preferred) = (Outcome::Swap, vec![digest("b")]);
         change(&mut ask, &mut decision);

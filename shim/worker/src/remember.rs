@@ -215,9 +215,9 @@ pub(crate) mod tests {
         let index =
             br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#.to_vec();
         let Ask { facts, policy, schemas, host, default, now, .. } = ask();
-        let (evidence, standings) = Default::default();
+        let (evidence, standings, stale) = Default::default();
         let images = None;
-        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, images, standings };
+        let inputs = Inputs { index, facts, policy, schemas, host, default, now, evidence, images, standings, stale };
         let fresh = fresh.map(Duration::from_secs);
         Answer {
             decision: decide(&inputs).unwrap(),

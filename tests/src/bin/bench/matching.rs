@@ -128,6 +128,7 @@ fn inputs(entries: usize, facts: Facts) -> Inputs {
         default: None,
         evidence,
         standings: BTreeMap::new(),
+        stale: BTreeMap::new(),
         images: None,
         now: 1_800_000_000,
     }

@@ -21,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "trust: errors about artifacts are not absence", run: errors_about_artifacts },
     Scenario { name: "trust: errors about signatures are not absence", run: errors_about_signatures },
     Scenario { name: "trust: an error is not kept as absence", run: errors_are_not_kept },
+    Scenario { name: "trust: an outdated list counts while the registry fails, and everybody is told", run: outdated },
     Scenario { name: "trust: a poisoned fallback tag is a hint only", run: poisoned_tag },
 ];
 
@@ -144,6 +145,35 @@ fn errors_are_not_kept(world: &mut World) {
         (build(&run(world, &pair.image, &[], &[])) == "better").then_some(())
     });
     last_record(world, "swapped", Some(pair.better()));
+}
+
+/// The lists were read once, and cannot be read again: what they named counts, and record and commands say so.
+fn outdated(world: &mut World) {
+    let pair = signed(world, Kind::Ferro);
+    let (hostile, pair) = behind(world, Kind::Ferro, &pair);
+    world.node.configure(&enforce().select("referrers_lifetime", "0s"));
+    let record = followed(world, &pair);
+    assert!(record["decision"]["inputs"]["stale"].is_null(), "{record:#}");
+    let say = |command: &[&str]| world.node.bestfit(&[command, &[&pair.image.reference]].concat()).ok().stdout;
+    let commands = [["explain"].as_slice(), &["verify"]];
+    for text in commands.map(say) {
+        assert!(!text.contains("outdated"), "{text}");
+    }
+    let subjects = [pair.better().to_owned(), pair.artifact.clone()];
+    let lists = subjects.clone();
+    hostile.answer(move |request| match lists.iter().any(|subject| request.is_list(subject)) {
+        true => Answer::status(403),
+        false => Answer::Honest,
+    });
+    let record = followed(world, &pair);
+    for subject in &subjects {
+        let why = record["decision"]["inputs"]["stale"][subject].to_string();
+        assert!(why.contains("403"), "nobody is told of the list about {subject}: {record:#}");
+    }
+    for (text, subject) in commands.map(say).into_iter().zip(&subjects) {
+        let line = text.lines().find(|line| line.contains("outdated") && line.contains(&subject[..19]));
+        assert!(line.is_some_and(|line| line.contains("403")), "nobody is told of {subject}: {text}");
+    }
 }
 
 /// Anybody who can push can write the tag that stands in for the list: a foreign artifact in it is unsigned, a wrong type and

@@ -30,6 +30,9 @@ impl<'a> Ctr<'a> {
 
     /// A command with address, namespace and environment set.
     pub fn command(&self, args: &[&str]) -> Command {
+        if matches!(args, ["run", ..] | ["tasks", "start", ..]) {
+            self.node.asks();
+        }
         let mut command = Command::new(self.node.line.program("ctr").expect("checked in Node::start()"));
         self.node.environment(&mut command);
         command.arg("--address").arg(self.node.address()).args(["--namespace", &self.node.namespace]).args(args);

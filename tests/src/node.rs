@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,6 +82,8 @@ pub struct Node {
     options: Options,
     process: Option<Child>,
     fresh: usize,
+    /// When a client was told to start a container, in milliseconds since 1970.
+    asked: AtomicI64,
 }
 
 impl Node {
@@ -97,7 +99,8 @@ impl Node {
         std::fs::create_dir_all(dir.join("bin")).map_err(|error| format!("{}: {error}", dir.display()))?;
         // The directory's name holds the number of the outermost process, which no other run has.
         let run = isolate::dir().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut node = Self { line, dir, namespace: format!("{run}-{number}"), options, process: None, fresh: 0 };
+        let (namespace, asked) = (format!("{run}-{number}"), AtomicI64::new(0));
+        let mut node = Self { line, dir, namespace, options, process: None, fresh: 0, asked };
         node.link_programs();
         node.write_configuration();
         node.configure(&Settings::default());
@@ -217,6 +220,23 @@ impl Node {
     /// The decisions since the last [`Self::configure`], the oldest first.
     pub fn records(&self) -> Vec<Value> {
         record::read(&self.decisions())
+    }
+
+    /// A client is about to start a container.
+    pub(crate) fn asks(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_millis();
+        self.asked.store(i64::try_from(now).expect("a time"), Ordering::SeqCst);
+    }
+
+    /// The record of the container that `ctr` was last told to start. It is written after the container has gone on, which may
+    /// have ended by then: until it is there, the last one is an earlier container's.
+    #[track_caller]
+    pub fn last_record(&self) -> Value {
+        let asked = self.asked.load(Ordering::SeqCst);
+        let what = format!("a record of the last start in {}", self.decisions().display());
+        eventually(&what, Duration::from_secs(10), || {
+            self.records().pop().filter(|record| record::began(record) >= asked)
+        })
     }
 
     /// The journals of re-basings that are not over.

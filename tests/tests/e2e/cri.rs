@@ -145,12 +145,11 @@ pub(crate) fn says(text: &str, lines: &[&str]) {
     }
 }
 
-/// The record of a container.
+/// The record of a container, which is written after the container has gone on.
 #[track_caller]
 pub(crate) fn record_of(node: &Node, id: &str) -> Value {
-    let records = node.records();
-    let found = records.iter().find(|record| record["container"] == json!(id));
-    found.unwrap_or_else(|| panic!("no record of {id} among {records:#?}")).clone()
+    let find = || node.records().into_iter().find(|record| record["container"] == json!(id));
+    eventually(&format!("a record of {id}"), Duration::from_secs(10), find)
 }
 
 #[track_caller]
@@ -389,9 +388,10 @@ fn namespace_off(world: &mut World) {
         let pod = cri.run_pod(HANDLERS[0], namespace, namespace);
         let id = cri.run(&pod, &app("one", &image));
         says(&cri.log(&id), &[build]);
+        cri.remove(&id);
+        // After this, nobody is left who could still write a record.
+        end(&node, &pod);
         let recorded = node.records().iter().any(|record| record["container"] == json!(id));
         assert_eq!(recorded, namespace == "default", "{namespace}");
-        cri.remove(&id);
-        end(&node, &pod);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bestfit_tests::command::eventually;
 use bestfit_tests::ctr::OURS;
@@ -103,6 +103,18 @@ fn written_late(bundle: &Path) -> bool {
     bare && fs::read_dir(rootfs).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+/// Waits for the end of a create that may still be under way in containerd, which goes from one program to the next.
+fn settled() {
+    const PROGRAMS: [&str; 4] = [" start ", "bestfit-worker", "bestfit-decider", " create "];
+    let mut quiet = Instant::now();
+    eventually("the create is over", Duration::from_secs(30), || {
+        if PROGRAMS.iter().any(|program| !processes_with(program).is_empty()) {
+            quiet = Instant::now();
+        }
+        (quiet.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+}
+
 fn client_killed(world: &mut World) {
     let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
     for delay in (0..160).step_by(20) {
@@ -110,8 +122,7 @@ fn client_killed(world: &mut World) {
         std::thread::sleep(Duration::from_millis(delay));
         client.kill().ok();
         client.wait().ok();
-        // The create may still be under way in containerd.
-        std::thread::sleep(Duration::from_millis(300));
+        settled();
         clear(world);
         // A ctr that was killed leaves its own lease for a day; with the stock shim as well.
         for lease in world.node.ctr().lines(&["leases", "ls", "-q"]) {

@@ -1,9 +1,7 @@
 //! Owns preparing an image for a scenario: pushed, its artifacts attached, pulled; and the questions that all ask.
 
-use std::time::Duration;
-
 use bestfit_tests::artifact;
-use bestfit_tests::command::{Output, eventually};
+use bestfit_tests::command::Output;
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::image::{Image, Index};
 use bestfit_tests::record;
@@ -66,9 +64,7 @@ pub(crate) fn build(output: &Output) -> &str {
 /// The last decision, which must have been applied that way, and run that entry.
 #[track_caller]
 pub(crate) fn last_record(world: &World, applied: &str, chosen: Option<&str>) -> Value {
-    // It is written after the container has gone on, which may have ended by then.
-    let what = format!("a record in {}", world.node.decisions().display());
-    let last = eventually(&what, Duration::from_secs(10), || world.node.records().pop());
+    let last = world.node.last_record();
     assert_eq!(last["schema"], json!("io.bestfit.decision.v1"), "{last:#}");
     assert_eq!(record::applied(&last), applied, "{last:#}");
     if let Some(digest) = chosen {

@@ -49,7 +49,8 @@ fn down(world: &mut World) {
 fn silent(world: &mut World) {
     let (mut registry, images) = own_registry(world, &["first", "second"]);
     let silence = registry.fall_silent();
-    world.node.configure(&Settings::default().select("decision_deadline", "500ms"));
+    // Long enough that the host is silent for half of it, however long the decider takes to start.
+    world.node.configure(&Settings::default().select("decision_deadline", "2500ms"));
     assert_eq!(build(&run(world, &images[0], &[], &[])), "plain");
     last_record(world, "default", Some(images[0].index.entry(0)));
     let asked = silence.connections();

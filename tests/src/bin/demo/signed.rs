@@ -74,7 +74,7 @@ fn one(stage: &Stage, mode: &str, image: &str, expected: Option<&str>) -> bool {
         }
     }
     explain(stage, &["explain", image]);
-    let last = stage.node.records().pop().unwrap_or_default();
+    let last = stage.node.last_record();
     let denied = record::applied(&last) == "denied";
     let right = ran == expected && denied == expected.is_none();
     if !right {

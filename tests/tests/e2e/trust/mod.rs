@@ -18,10 +18,8 @@ mod strangers;
 mod undecided;
 mod verifiers;
 
-use std::time::Duration;
-
 use bestfit_tests::artifact::{self, fits};
-use bestfit_tests::command::{Output, eventually};
+use bestfit_tests::command::Output;
 use bestfit_tests::ctr::OURS;
 use bestfit_tests::image::{Image, Index};
 use bestfit_tests::node::Settings;
@@ -169,14 +167,7 @@ fn denied_by(world: &World, runtime: &str, image: &Prepared) -> Output {
 #[track_caller]
 fn denied(world: &World, pair: &Pair) -> Value {
     denied_by(world, OURS, &pair.image);
-    recorded_denial(world)
-}
-
-/// The record of a refusal, which is written after the answer is out.
-#[track_caller]
-fn recorded_denial(world: &World) -> Value {
-    let last = || world.node.records().pop().filter(|record| record["applied"] == "denied");
-    eventually("the refusal is recorded", Duration::from_secs(10), last)
+    last_record(world, "denied", None)
 }
 
 /// What the record says about the signatures of a digest.

@@ -48,7 +48,7 @@ fn required(world: &mut World) {
     world.node.configure(&require());
     let out = denied_by(world, OURS, &pair.image);
     assert!(out.stderr.contains("require"), "the error does not say which rule: {out}");
-    super::recorded_denial(world);
+    last_record(world, "denied", None);
     let other = desk().key("stranger", bestfit_tests::signing::Algorithm::P256);
     sign(world, Kind::Docker, &pair, &pair.artifact, Way::Bundle(&other));
     world.node.configure(&require());

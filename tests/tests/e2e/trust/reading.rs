@@ -191,10 +191,10 @@ fn drips(world: &mut World) {
     let (hostile, pair) = behind(world, Kind::Ferro, &pair);
     for subject in [pair.better().to_owned(), pair.artifact.clone()] {
         hostile.answer(move |request| if request.is_list(&subject) { Answer::Drip } else { Answer::Honest });
-        world.node.configure(&enforce().select("decision_deadline", "700ms"));
+        world.node.configure(&enforce().select("decision_deadline", "2s"));
         let record = ignored(world, &pair);
         assert!(record["decision"].to_string().contains("within the deadline"), "it was no deadline: {record:#}");
-        world.node.configure(&require().select("decision_deadline", "700ms"));
+        world.node.configure(&require().select("decision_deadline", "2s"));
         denied(world, &pair);
     }
 }

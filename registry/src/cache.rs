@@ -249,6 +249,46 @@ mod tests {
         assert_eq!(StoredList { fetched: u64::MAX, ..list }.age(), Duration::MAX);
     }
 
+    /// What a crash leaves between writing and renaming, and what a loss of power leaves of a file that was not on the disk yet.
+    #[test]
+    fn a_write_that_was_cut_off_is_not_believed() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let cache = open(root.path(), 1 << 20);
+        let digest = Digest::of(b"whole");
+        let list = StoredList::new("kind", None, Source::Api, Vec::new());
+        cache.keep_blob(&digest, b"whole");
+        cache.keep_list("r.example", "a/b", &digest, &list);
+        let files = [
+            root.path().join("blobs/sha256").join(digest.hex()),
+            root.path().join("referrers/r.example/a+b").join(list_name(&digest, "kind")),
+        ];
+        let temporary = |file: &Path| file.with_file_name(format!("{TEMPORARY}0123456789abcdef"));
+        for cut in [0, 3] {
+            for file in &files {
+                let whole = std::fs::read(file).unwrap();
+                std::fs::rename(file, temporary(file)).unwrap();
+                assert!(cache.blob(&digest, 10).is_none() || file != &files[0], "a name that was never given");
+                assert!(cache.list("r.example", "a/b", &digest, "kind").is_none() || file != &files[1]);
+                std::fs::write(file, &whole[..cut]).unwrap();
+                std::fs::write(temporary(file), &whole[..cut]).unwrap();
+            }
+            assert!(cache.blob(&digest, 10).is_none() && kept(root.path(), &digest).is_none());
+            assert!(cache.list("r.example", "a/b", &digest, "kind").is_none());
+            // Neither is in the way of what is written next.
+            cache.keep_blob(&digest, b"whole");
+            cache.keep_list("r.example", "a/b", &digest, &list);
+            assert_eq!(cache.blob(&digest, 10).unwrap(), b"whole");
+            assert!(cache.list("r.example", "a/b", &digest, "kind").is_some());
+        }
+        for file in &files {
+            let old = SystemTime::now() - ABANDONED * 2;
+            std::fs::File::open(temporary(file)).unwrap().set_modified(old).unwrap();
+        }
+        cache.prune();
+        assert!(files.iter().all(|file| file.exists() && !temporary(file).exists()), "what nobody finished is swept");
+    }
+
     #[test]
     fn pruning_takes_the_oldest_and_abandoned_files() {
         let root = tempfile::tempdir().unwrap();

@@ -1,18 +1,24 @@
 //! Owns a server on this machine that answers as a scenario tells it to: the truth of the registry behind it, lies, drips,
-//! floods, redirects, silence. It keeps what it was asked, credentials included.
+//! floods, redirects, silence. It keeps what it was asked, credentials included. [`tls`]: the same by https.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 use crate::http::{self, Response};
 use crate::image::media;
 use crate::registry::Registry;
+
+pub mod tls;
+
+use tls::Stream;
 
 /// The most bytes of one flood: a reader that has no limit of its own ends there.
 const FLOOD: u64 = 1 << 30;
@@ -140,22 +146,29 @@ pub struct Hostile {
 impl Hostile {
     /// In front of a registry, whose answers it gives until it is told otherwise.
     pub fn before(registry: &Registry) -> Self {
-        Self::start(("127.0.0.1", 0), Some(registry.host.clone()), |_| Answer::Honest)
+        Self::start(("127.0.0.1", 0), Some(registry.host.clone()), None, |_| Answer::Honest)
+    }
+
+    /// The same by https, with a certificate and its key.
+    pub fn before_by_tls(registry: &Registry, (certificate, key): (&Path, &Path)) -> Self {
+        let tls = Some(tls::server(certificate, key));
+        Self::start(("127.0.0.1", 0), Some(registry.host.clone()), tls, |_| Answer::Honest)
     }
 
     /// With no registry behind, on every address of this machine.
     pub fn alone(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start(("0.0.0.0", 0), None, answer)
+        Self::start(("0.0.0.0", 0), None, None, answer)
     }
 
     /// With no registry behind, on one address and the port of somebody else: deciders reach few ports.
     pub fn at(address: &str, port: u16, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start((address, port), None, answer)
+        Self::start((address, port), None, None, answer)
     }
 
     fn start(
         address: (&str, u16),
         behind: Option<String>,
+        tls: Option<Arc<ServerConfig>>,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).expect("a free port");
@@ -176,8 +189,12 @@ impl Hostile {
                     return;
                 }
                 served.connections.fetch_add(1, Ordering::SeqCst);
-                let served = Arc::clone(&served);
-                thread::spawn(move || served.serve(&stream).ok());
+                let (served, tls) = (Arc::clone(&served), tls.clone());
+                thread::spawn(move || {
+                    let mut stream = Stream::new(stream, tls.as_ref())?;
+                    served.serve(&mut stream)?;
+                    stream.finish()
+                });
             }
         });
         Self { host: format!("127.0.0.1:{}", address.port()), address, shared }
@@ -229,7 +246,7 @@ impl std::fmt::Debug for Hostile {
 }
 
 impl Shared {
-    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
+    fn serve(&self, stream: &mut Stream) -> io::Result<()> {
         let request = read(stream, self.behind.clone())?;
         lock(&self.seen).push(request.clone());
         let rule = Arc::clone(&lock(&self.rule));
@@ -245,7 +262,7 @@ impl Shared {
         }
     }
 
-    fn flood(&self, mut stream: &TcpStream) -> io::Result<()> {
+    fn flood(&self, stream: &mut Stream) -> io::Result<()> {
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nConnection: close\r\n\r\n", media::INDEX)?;
         let piece = [b' '; 1 << 16];
         while self.flooded.load(Ordering::SeqCst) < FLOOD && !self.over.load(Ordering::SeqCst) {
@@ -255,7 +272,7 @@ impl Shared {
         Ok(())
     }
 
-    fn drip(&self, mut stream: &TcpStream) -> io::Result<()> {
+    fn drip(&self, stream: &mut Stream) -> io::Result<()> {
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: 100000\r\n\r\n", media::INDEX)?;
         self.wait_for_end(|| stream.write_all(b" "))
     }
@@ -273,7 +290,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(stream: &TcpStream, behind: Option<String>) -> io::Result<Request> {
+fn read(stream: &mut Stream, behind: Option<String>) -> io::Result<Request> {
     let garbage = || io::Error::new(io::ErrorKind::InvalidData, "no HTTP request");
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -295,7 +312,7 @@ fn read(stream: &TcpStream, behind: Option<String>) -> io::Result<Request> {
 
 /// Headers as given, but for those that say how the body is sent: it goes whole, and the connection ends.
 fn write(
-    mut stream: &TcpStream,
+    stream: &mut Stream,
     request: &Request,
     status: u16,
     headers: &[(String, String)],

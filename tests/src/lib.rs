@@ -4,7 +4,7 @@
 //! [`isolate`] puts the whole run into namespaces of its own. Inside, [`peers`] finds what `make setup` unpacked,
 //! [`program`] and [`tar`] make layers, [`image`] makes indexes, [`registry`] serves them, [`artifact`] attaches
 //! compatibility artifacts, [`signing`] signs them by real tools, [`hostile`] lies in a registry's place, [`node`] is one
-//! containerd with [`ctr`] and [`cri`] as its clients and a [`gate`] before it, [`record`] reads what bestfit decided, and
+//! containerd with [`ctr`], [`cri`] and [`task`] as its clients and a [`gate`] before it, [`record`] reads what bestfit decided, and
 //! [`leftovers`] finds what should be gone. [`nfd`] builds what our facts and rules are held against.
 //!
 //! A workshop fails by panicking: the scenario that called it has failed then.
@@ -35,3 +35,4 @@ pub mod registry;
 pub mod scenario;
 pub mod signing;
 pub mod tar;
+pub mod task;

@@ -243,11 +243,16 @@ pub(crate) async fn recover(state: &Path, call: &Call) -> Vec<String> {
         Err(error) if is_absent(&error) => return Vec::new(),
         Err(error) => return vec![format!("journals {}: {error}", dir.display())],
     };
+    let files: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).collect();
+    let named =
+        |extension: &'static str| files.iter().filter(move |file| file.extension().is_some_and(|e| e == extension));
+    // A worker that died before its journal had its name has begun nothing.
+    named("new").filter(|file| !is_young(file)).for_each(|file| drop(fs::remove_file(file)));
     let until = Instant::now() + RECOVER_WITHIN;
     let mut said = Vec::new();
-    for file in files.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
+    for file in named("json") {
         let left = until.saturating_duration_since(Instant::now());
-        let undone = tokio::time::timeout(left, undo_left(&file, call)).await;
+        let undone = tokio::time::timeout(left, undo_left(file, call)).await;
         let begun = format!("{}: a worker died while it re-based this container", file.display());
         said.extend(match undone {
             Ok(Ok(false)) => None,
@@ -420,6 +425,22 @@ mod tests {
         assert!(at(now) && at(now - Duration::from_secs(30)));
         assert!(!at(now - Duration::from_secs(90)));
         assert!(!at(now + Duration::from_secs(3600)), "a clock that was set back keeps nobody waiting");
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_was_never_finished_is_swept_once_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |text: &str| text.to_owned();
+        let call =
+            Call { namespace: text("n"), address: text("/s"), id: text("c"), bundle: "/nowhere".into(), profile: None };
+        private_dir(&dir.path().join("rebase")).unwrap();
+        let file = dir.path().join("rebase/n+c.new");
+        fs::write(&file, "{\"address\":").unwrap();
+        assert!(recover(dir.path(), &call).await.is_empty() && file.exists(), "its worker may be about to rename it");
+        assert!(undo_for(dir.path(), &call).await.unwrap().is_none(), "nothing was begun");
+        let old = std::time::SystemTime::now() - Duration::from_secs(90);
+        fs::File::options().append(true).open(&file).unwrap().set_modified(old).unwrap();
+        assert!(recover(dir.path(), &call).await.is_empty() && !file.exists());
     }
 
     #[tokio::test]

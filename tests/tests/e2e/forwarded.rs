@@ -1,16 +1,29 @@
 //! What the delegate hears: a recorder on either side of our shim writes down what is sent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use bestfit_tests::artifact::fits;
 use bestfit_tests::image::{Image, Index};
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World};
-use bestfit_tests::{peers, record};
+use bestfit_tests::{peers, record, task};
 use prost::Message;
+use prost_types::Any;
+use serde_json::json;
 
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[Scenario { name: "the default choice: Create reaches the delegate byte for byte", run: byte_for_byte }];
+use crate::prepared::prepare;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "the default choice: Create reaches the delegate byte for byte", run: byte_for_byte },
+    Scenario { name: "a Create of almost 4 MiB passes, swapped or not", run: almost_too_long },
+];
+
+/// The recorders' names as shims, below the node's directory.
+const INNER: &str = "containerd-shim-recorded-runc-v2";
+const OUTER: &str = "containerd-shim-recorder-v1";
+/// The runtime of the outer one.
+const RECORDER: &str = "io.containerd.recorder.v1";
 
 /// ttrpc's `Request`.
 #[derive(Clone, PartialEq, Message)]
@@ -32,43 +45,113 @@ fn byte_for_byte(world: &mut World) {
     let index = Index::of(&[Image::new("plain"), Image::new("other").variant("v3")]);
     let image = world.registry(Kind::Docker).push(&repository, "1", &index);
     world.node.ctr().pull(&image);
-    let bin = world.node.dir.join("bin");
-    let recorded = |shim: &Path, file: &str| {
-        let (recorder, file) = (env!("CARGO_BIN_EXE_recorder"), world.node.dir.join(file));
-        format!("#!/bin/sh\nexec {recorder} {} {} \"$@\"\n", shim.display(), file.display())
-    };
-    let inner = "containerd-shim-recorded-runc-v2";
-    world.node.replace_program(inner, &recorded(&bin.join("containerd-shim-runc-v2"), "inner"));
-    let ours = peers::our_bin().join("containerd-shim-bestfit-v1");
-    world.node.replace_program("containerd-shim-recorder-v1", &recorded(&ours, "outer"));
-    let delegate = Some(bin.join(inner).display().to_string());
+    let delegate = record_both_sides(world);
     world.node.configure(&Settings { delegate, ..Settings::default() });
 
-    world.node.ctr().run("io.containerd.recorder.v1", &["--env", "A=1"], &image, "one", &[]).ok();
-    assert_eq!(record::applied(world.node.records().last().expect("a record")), "default");
-    let sent = creates(&world.node.dir, "outer");
-    let heard = creates(&world.node.dir, "inner");
-    let [(sent, heard)] = sent.iter().zip(&heard).collect::<Vec<_>>()[..] else {
-        panic!("not one Create on each side: {} and {}", sent.len(), heard.len())
-    };
+    world.node.ctr().run(RECORDER, &["--env", "A=1"], &image, "one", &[]).ok();
+    assert_eq!(record::applied(&world.node.last_record()), "default");
+    let (sent, heard) = recorded(world);
     assert!(!sent.payload.is_empty());
     assert_eq!(heard.payload, sent.payload);
     // The rest of the envelope as well, but for the time that is left.
     assert!((heard.timeout_nano == 0) == (sent.timeout_nano == 0) && heard.timeout_nano <= sent.timeout_nano);
     assert_eq!(Request { timeout_nano: 0, ..heard.clone() }, Request { timeout_nano: 0, ..sent.clone() });
-    for file in ["containerd-shim-recorder-v1", inner] {
-        std::fs::remove_file(bin.join(file)).expect("script");
+    end_recording(world);
+}
+
+/// Puts a recorder before our shim and one behind it, and gives the delegate to configure.
+fn record_both_sides(world: &World) -> Option<String> {
+    let bin = world.node.dir.join("bin");
+    let recorded = |shim: &Path, file: &str| {
+        let (recorder, file) = (env!("CARGO_BIN_EXE_recorder"), world.node.dir.join(file));
+        format!("#!/bin/sh\nexec {recorder} {} {} \"$@\"\n", shim.display(), file.display())
+    };
+    world.node.replace_program(INNER, &recorded(&bin.join("containerd-shim-runc-v2"), "inner"));
+    let ours = peers::our_bin().join("containerd-shim-bestfit-v1");
+    world.node.replace_program(OUTER, &recorded(&ours, "outer"));
+    Some(bin.join(INNER).display().to_string())
+}
+
+/// The one Create on each side: as it was sent, and as the delegate heard it. Forgets what was recorded.
+#[track_caller]
+fn recorded(world: &World) -> (Request, Request) {
+    let mut both = ["outer", "inner"].map(|side| {
+        let found = creates(&world.node.dir, side);
+        assert_eq!(found.len(), 1, "not one Create on the {side} side");
+        recordings(&world.node.dir, side).iter().for_each(|file| std::fs::remove_file(file).expect("a recording"));
+        found.into_iter()
+    });
+    both.each_mut().map(|side| side.next().expect("one")).into()
+}
+
+fn end_recording(world: &World) {
+    for file in [OUTER, INNER] {
+        std::fs::remove_file(world.node.dir.join("bin").join(file)).expect("script");
     }
+}
+
+/// The fields of a `CreateTaskRequest` that a swap must leave as they are: all but the mounts (3).
+#[derive(Clone, PartialEq, Message)]
+struct Create {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    bundle: String,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    rootfs: Vec<Vec<u8>>,
+    #[prost(bool, tag = "4")]
+    terminal: bool,
+    #[prost(string, tag = "5")]
+    stdin: String,
+    #[prost(string, tag = "6")]
+    stdout: String,
+    #[prost(string, tag = "7")]
+    stderr: String,
+    #[prost(bytes = "vec", tag = "10")]
+    options: Vec<u8>,
+}
+
+/// What containerd passes on unseen is what makes a Create long: runtime options, here with a field that no shim knows. ttrpc's
+/// limit is 4 MiB for all of it.
+fn almost_too_long(world: &mut World) {
+    let hold = |build: &str| Image::new(build).with("Cmd", json!(["hold"]));
+    let image = prepare(world, Kind::Docker, &[(hold("plain"), None), (hold("better"), Some(fits()))]);
+    let delegate = record_both_sides(world);
+    let mut value = Vec::new();
+    prost::encoding::bytes::encode(1000, &vec![b'x'; (4 << 20) - (16 << 10)], &mut value);
+    for (mode, build, same) in [("observe", "plain", true), ("select", "better", false)] {
+        world.node.configure(&Settings { mode, delegate: delegate.clone(), ..Settings::default() });
+        let ctr = world.node.ctr();
+        ctr.call(&["containers", "create", "--runtime", RECORDER, &image.reference, "one"]).ok();
+        let options = Any { type_url: "containerd.runc.v1.Options".to_owned(), value: value.clone() };
+        task::start(&world.node, "one", options).unwrap_or_else(|why| panic!("{mode}: {why}"));
+        let out = ctr.call(&["tasks", "exec", "--exec-id", "e", "one", "/probe", "report"]).ok();
+        assert_eq!(crate::prepared::build(&out), build);
+        ctr.remove("one");
+        let (sent, heard) = recorded(world);
+        assert!(sent.payload.len() > value.len(), "{mode}: {} bytes", sent.payload.len());
+        assert_eq!(heard.payload == sent.payload, same, "{mode}");
+        let [sent, heard] = [sent, heard].map(|request| Create::decode(&request.payload[..]).expect("a Create"));
+        assert_eq!(sent.rootfs == heard.rootfs, same, "{mode}");
+        // Not by assert_eq: it would print them.
+        assert!(Create { rootfs: Vec::new(), ..sent } == Create { rootfs: Vec::new(), ..heard }, "{mode}");
+    }
+    end_recording(world);
 }
 
 /// The Create requests that a recorder has written down, over all connections.
 fn creates(dir: &Path, name: &str) -> Vec<Request> {
+    let requests =
+        recordings(dir, name).into_iter().flat_map(|path| requests(&std::fs::read(path).expect("a recording")));
+    requests.filter(|request| request.method == "Create").collect()
+}
+
+/// The files of a recorder, one for each connection.
+fn recordings(dir: &Path, name: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir).expect("the node's directory").flatten().map(|entry| entry.path());
     let files = files.filter(|path| path.file_stem().is_some_and(|stem| stem == name));
     files
         .filter(|path| path.extension().is_some_and(|number| number.to_string_lossy().parse::<u32>().is_ok()))
-        .flat_map(|path| requests(&std::fs::read(path).expect("what was recorded")))
-        .filter(|request| request.method == "Create")
         .collect()
 }
 

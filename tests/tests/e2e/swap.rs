@@ -33,6 +33,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "NVIDIA_REQUIRE_CUDA of the image counts where GPUs are given", run: requires_driver },
     Scenario { name: "no entry fits: the default runs", run: none_fits },
     Scenario { name: "no entry fits and deny: a clear error", run: none_fits_deny },
+    Scenario { name: "the default may not run, and the swap fails: a clear error", run: neither },
 ];
 
 fn cold_and_warm(world: &mut World) {
@@ -219,4 +220,46 @@ fn none_fits_deny(world: &mut World) {
     last_record(world, "denied", None);
     // ctr leaves the record of a container that could not be started.
     world.node.ctr().call(&["containers", "rm", "one"]);
+}
+
+/// What fits is refused by the plan, or cannot be brought in; the default does not fit, and the site denies it then.
+fn neither(world: &mut World) {
+    let entries = |better: Image| [(Image::new("plain"), Some(fits_nowhere())), (better, Some(fits()))];
+    let settings = Settings::default().select("on_no_fit", "deny");
+    let image = prepare(world, Kind::Docker, &entries(Image::new("better").with("User", json!("daemon"))));
+    world.node.configure(&settings);
+    let record = refused_after_all(world, &image);
+    assert_eq!(record["refused"][0]["digest"], json!(image.index.entry(1)), "{record:#}");
+
+    let mut registry = Registry::start(Kind::Docker).unwrap_or_else(|why| skip(&why));
+    let index = Index::of(&entries(Image::new("better")).map(|(image, _)| image));
+    let reference = registry.push("own/neither", "1", &index);
+    for (entry, document) in index.entries.iter().zip([fits_nowhere(), fits()]) {
+        artifact::attach(&registry, "own/neither", &entry.descriptor, &artifact::compatibilities(&document));
+    }
+    let image = Prepared { repository: "own/neither".to_owned(), reference, index };
+    world.node.ctr().pull(&image.reference);
+    // ctr pulled both entries; the decision is known, as it would be by an earlier container.
+    world.node.ctr().call(&["content", "rm", image.index.entry(1)]).ok();
+    world.node.configure(&Settings { mode: "observe", ..settings.clone() });
+    assert_eq!(build(&run(world, &image, &[], &[])), "plain");
+    last_record(world, "observed", None);
+    registry.stop();
+    world.node.reconfigure(&settings);
+    let record = refused_after_all(world, &image);
+    assert!(record["error"].is_string(), "{record:#}");
+}
+
+/// The container was to be swapped, and is refused instead: the error and the record say both.
+#[track_caller]
+fn refused_after_all(world: &World, image: &Prepared) -> Value {
+    let out = world.node.ctr().run(OURS, &[], &image.reference, "one", &[]).failed();
+    world.node.ctr().call(&["containers", "rm", "one"]);
+    let why = "the entry that containerd chose does not fit this host";
+    assert!(out.stderr.contains("bestfit") && out.stderr.contains(why), "the error does not say why: {out}");
+    let record = last_record(world, "denied", None);
+    let decision = &record["decision"];
+    assert_eq!(decision["outcome"], json!("swap"), "{record:#}");
+    assert!(decision["otherwise"].as_str().is_some_and(|said| said.starts_with(why)), "{record:#}");
+    record
 }

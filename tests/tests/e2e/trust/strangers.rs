@@ -3,22 +3,26 @@
 use std::process::Command;
 
 use bestfit_tests::artifact::{self, fits};
-use bestfit_tests::hostile::{Answer, Hostile};
+use bestfit_tests::hostile::{Answer, Hostile, tls};
 use bestfit_tests::image::digest;
+use bestfit_tests::isolate;
 use bestfit_tests::node::{Node, Settings};
 use bestfit_tests::registry::Kind;
-use bestfit_tests::scenario::{Scenario, World};
+use bestfit_tests::scenario::{Scenario, World, skip};
 use serde_json::json;
 
 use super::hidden::behind;
 use super::reading::next_page;
 use super::{Pair, enforce, followed, ignored, signed};
+use crate::prepared::Prepared;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "trust: credentials stay from a foreign realm", run: foreign_realm },
     Scenario { name: "trust: token servers inside are not asked, even without credentials", run: realm_inside },
     Scenario { name: "trust: redirects carry no credentials", run: redirects },
     Scenario { name: "trust: redirects into private networks, and too many", run: redirects_inward },
+    Scenario { name: "trust: redirects to a name that resolves to a private network", run: redirected_by_name },
+    Scenario { name: "trust: redirects from https to http", run: downgraded },
     Scenario { name: "trust: pages on another host are not asked for", run: foreign_pages },
     Scenario { name: "trust: urls of blobs are not followed", run: blob_urls },
 ];
@@ -38,6 +42,20 @@ fn have_address(address: &str) {
     let mut command = Command::new("ip");
     command.args(["address", "replace", &format!("{address}/32"), "dev", "lo"]);
     bestfit_tests::command::run(&mut command, std::time::Duration::from_secs(5)).ok();
+}
+
+/// Gives a name an address, for all that looks into `/etc/hosts` of this run's mount namespace.
+fn have_name(name: &str, address: &str) {
+    let (hosts, original) = (isolate::dir().join("hosts"), isolate::dir().join("hosts.original"));
+    if !original.exists() {
+        std::fs::copy("/etc/hosts", &original).expect("/etc/hosts");
+        std::fs::copy("/etc/hosts", &hosts).expect("a copy");
+        let mut command = Command::new("mount");
+        command.arg("--bind").arg(&hosts).arg("/etc/hosts");
+        bestfit_tests::command::run(&mut command, std::time::Duration::from_secs(5)).ok();
+    }
+    let known = std::fs::read_to_string(&original).expect("/etc/hosts");
+    std::fs::write(&hosts, format!("{known}\n{address} {name}\n")).expect("the names");
 }
 
 /// The policy, and credentials for a registry.
@@ -117,15 +135,38 @@ fn own_realm(world: &mut World, pair: &Pair, registry: &Hostile) {
     nothing_secret_is_written(&world.node);
 }
 
+/// A server that has all that the registry has.
+fn copy_at(address: &str, port: u16, world: &mut World) -> Hostile {
+    let honest = world.registry(Kind::Ferro).host.clone();
+    Hostile::at(address, port, move |request| {
+        let answer = bestfit_tests::http::request("GET", &honest, &request.target, &[], &[]).expect("the registry");
+        Answer::Plain(answer.status, answer.headers, answer.body)
+    })
+}
+
+/// Redirects whoever asks for the document of the pairs to `origin`.
+fn redirect_document(registry: &Hostile, origin: String) {
+    let document = digest(&artifact::compatibilities(&fits()));
+    registry.answer(move |request| match request.is_for("blobs", &document) {
+        true => Answer::redirect(&format!("{origin}{}", request.target)),
+        false => Answer::Honest,
+    });
+}
+
+/// The document is not followed, and the words are why; nobody has asked `server`.
+#[track_caller]
+fn not_fetched(world: &World, pair: &Pair, server: &Hostile, words: &str) {
+    let before = server.connections();
+    let record = ignored(world, pair);
+    assert_eq!(server.connections(), before, "the redirect was followed: {record:#}");
+    assert!(record.to_string().contains(words), "{words:?} is not why: {record:#}");
+}
+
 fn redirects(world: &mut World) {
     let pair = signed(world, Kind::Ferro);
     let (registry, pair) = behind(world, Kind::Ferro, &pair);
     have_address(STRANGER);
-    let honest = world.registry(Kind::Ferro).host.clone();
-    let thief = Hostile::at(STRANGER, registry.port(), move |request| {
-        let answer = bestfit_tests::http::request("GET", &honest, &request.target, &[], &[]).expect("the registry");
-        Answer::Plain(answer.status, answer.headers, answer.body)
-    });
+    let thief = copy_at(STRANGER, registry.port(), world);
     let target = format!("http://{STRANGER}:{}", thief.port());
     let document = digest(&artifact::compatibilities(&fits()));
     registry.answer(move |request| match request.header("authorization") {
@@ -170,6 +211,50 @@ fn redirects_inward(world: &mut World) {
     ignored(world, &pair);
     let round = registry.take().into_iter().filter(|request| request.is_kind("blobs")).count();
     assert!(round <= 8, "a redirect was followed {round} times");
+}
+
+/// The same name and bytes: at a public address they are fetched, at one inside nobody connects.
+fn redirected_by_name(world: &mut World) {
+    const NAME: &str = "storage.example";
+    let pair = signed(world, Kind::Ferro);
+    let (registry, pair) = behind(world, Kind::Ferro, &pair);
+    [STRANGER, PRIVATE].into_iter().for_each(have_address);
+    let [public, inside] = [STRANGER, PRIVATE].map(|address| copy_at(address, registry.port(), world));
+    redirect_document(&registry, format!("http://{NAME}:{}", registry.port()));
+    have_name(NAME, STRANGER);
+    world.node.configure(&enforce());
+    followed(world, &pair);
+    assert!(public.connections() > 0, "the redirect was not followed: nothing is shown");
+    have_name(NAME, PRIVATE);
+    world.node.configure(&enforce());
+    not_fetched(world, &pair, &inside, "a network that is not public");
+}
+
+/// The bytes would be the genuine ones, but anybody on the way could see what is asked, and answer.
+fn downgraded(world: &mut World) {
+    let (certificate, key) = tls::certificate().unwrap_or_else(|why| skip(&why));
+    let pair = signed(world, Kind::Ferro);
+    let registry = Hostile::before_by_tls(world.registry(Kind::Ferro), (&certificate, &key));
+    let reference = format!("{}/{}:1", registry.host, pair.image.repository);
+    world.node.ctr().call(&["images", "tag", &pair.image.reference, &reference]).ok();
+    let (repository, index) = (pair.image.repository.clone(), pair.image.index.clone());
+    let pair = Pair { image: Prepared { repository, reference, index }, artifact: pair.artifact };
+    have_address(STRANGER);
+    let thief = copy_at(STRANGER, registry.port(), world);
+    redirect_document(&registry, format!("http://{STRANGER}:{}", thief.port()));
+    let configure = |world: &mut World| {
+        world.node.configure(&enforce());
+        let dir = world.node.cache().with_file_name("certs.d").join(&registry.host);
+        std::fs::create_dir_all(&dir).expect("a directory of hosts");
+        std::fs::copy(&certificate, dir.join("registry.pem")).expect("the certificate");
+        let hosts = format!("server = \"https://{}\"\nca = \"registry.pem\"\n", registry.host);
+        std::fs::write(dir.join("hosts.toml"), hosts).expect("hosts.toml");
+    };
+    configure(world);
+    not_fetched(world, &pair, &thief, "from https to http");
+    registry.be_honest();
+    configure(world);
+    followed(world, &pair);
 }
 
 fn foreign_pages(world: &mut World) {

@@ -95,7 +95,8 @@ fn again(arguments: &Explain, records: &Path) -> Result<Exit, Failure> {
 
 /// The only record of a file, or the last line of a log.
 fn last(records: &Path) -> Result<Record, Failure> {
-    let bytes = file::read(records, MAX_RECORDS)?;
+    let one = "one record is enough: `tail -n 1 FILE | bestfit explain --record -`";
+    let bytes = file::read_or(records, MAX_RECORDS, one)?;
     let whole = serde_json::from_slice::<Record>(&bytes);
     let line = || bytes.split(|byte| *byte == b'\n').rev().find(|line| !line.trim_ascii().is_empty());
     let last = || serde_json::from_slice::<Record>(line()?).ok();

@@ -1,6 +1,7 @@
 //! Owns which host is asked about: the running one, one whose files lie below a directory, or one whose facts are in a file.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,7 +107,13 @@ pub(crate) fn root(place: Option<&Path>) -> Result<HostRoot, Failure> {
     match place {
         None => Ok(HostRoot::running()),
         Some(file) if file == Path::new("-") || file.is_file() => Ok(HostRoot::recorded(read_snapshot(file)?)),
-        Some(dir) => HostRoot::at(dir).map_err(|error| Failure::io(&error, &error.source)),
+        Some(dir) => HostRoot::at(dir).map_err(|error| {
+            let failure = Failure::io(&error, &error.source);
+            match error.source.kind() {
+                ErrorKind::PermissionDenied => failure,
+                _ => failure.hint("--root takes a host's root directory, or a file of `bestfit host --save FILE`"),
+            }
+        }),
     }
 }
 

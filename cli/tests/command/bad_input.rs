@@ -94,7 +94,18 @@ fn facts_that_are_none() {
     }
     refused(&sandbox.bestfit(&["check", "oci:x", "--facts", "no"]), 66, "error: no: No such file or directory");
     refused(&sandbox.bestfit(&["check", "oci:x", "--facts", "."]), 65, "error: .: Is a directory");
-    refused(&sandbox.bestfit(&["host", "--root", "no"]), 66, "error: cannot open the host root no: No such file");
+    sandbox.bestfit(&["host", "--root", "no"]).fails(
+        66,
+        "error: cannot open the host root no: No such file or directory (os error 2)\n\
+         hint: --root takes a host's root directory, or a file of `bestfit host --save FILE`\n",
+    );
+    // Sparse: nothing of it takes room.
+    std::fs::File::create(sandbox.path("log.jsonl")).and_then(|log| log.set_len((64 << 20) + 1)).unwrap();
+    sandbox.bestfit(&["explain", "--record", "log.jsonl"]).fails(
+        65,
+        "error: log.jsonl: larger than 64 MiB\n\
+         hint: one record is enough: `tail -n 1 FILE | bestfit explain --record -`\n",
+    );
     refused(&sandbox.bestfit(&["host", "--root", "f.json"]), 65, "error: f.json: line 1 column ");
 }
 

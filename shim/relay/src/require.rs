@@ -63,7 +63,8 @@ impl Said {
     fn read(&mut self, file: &Path, needed: bool) {
         match site::text(file) {
             Ok(Some(text)) => {
-                let found = toml::tables::named(&text, "mode");
+                let mut found = toml::tables::keys(&text);
+                found.values.retain(|(path, _)| path.last().is_some_and(|last| last == "mode"));
                 if !found.whole {
                     self.doubt = true;
                     self.mentions |= ["\"require\"", "'require'"].iter().any(|word| text.contains(word));

@@ -1,6 +1,6 @@
-//! Owns the small part of TOML that is read here: `key = value` before the first table header, with strings, integers and
-//! booleans as values (https://toml.io/en/v1.0.0). Everything else is stepped over, never an error: whether a file is
-//! right is for `bestfit config check` and the worker to say.
+//! Owns the small part of TOML that is read here: keys with strings, integers and booleans as values
+//! (https://toml.io/en/v1.0.0). Everything else is stepped over, never an error: whether a file is right is for `bestfit
+//! config check` and the worker to say.
 
 pub(crate) mod tables;
 
@@ -14,21 +14,11 @@ pub(crate) enum Value {
     Other,
 }
 
-/// The top-level keys in their order; dotted keys keep their dots.
+/// The top-level keys in their order.
 pub(crate) fn flat(text: &str) -> Vec<(String, Value)> {
-    let mut reader = Reader { rest: text };
-    let mut found = Vec::new();
-    while let Some(line) = reader.statement() {
-        if line.starts_with('[') {
-            break;
-        }
-        if let Some(key) = reader.key() {
-            let value = reader.value();
-            found.push((key, value));
-        }
-        reader.skip_line();
-    }
-    found
+    let single = |path: Vec<String>| <[String; 1]>::try_from(path).ok();
+    let all = tables::keys(text).values.into_iter();
+    all.filter_map(|(path, value)| single(path).map(|[key]| (key, value))).collect()
 }
 
 struct Reader<'a> {
@@ -52,22 +42,6 @@ impl<'a> Reader<'a> {
 
     fn skip_line(&mut self) {
         self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
-    }
-
-    /// Reads a key and its `=`.
-    fn key(&mut self) -> Option<String> {
-        let key = match self.rest.chars().next()? {
-            '"' | '\'' => self.string()?,
-            _ => {
-                let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-                let end = self.rest.find(|c| !bare(c)).unwrap_or(self.rest.len());
-                let (key, rest) = self.rest.split_at(end);
-                self.rest = rest;
-                key.to_owned()
-            }
-        };
-        self.rest = self.rest.trim_start_matches([' ', '\t']).strip_prefix('=')?.trim_start_matches([' ', '\t']);
-        (!key.is_empty()).then_some(key)
     }
 
     fn value(&mut self) -> Value {

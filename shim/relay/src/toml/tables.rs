@@ -1,25 +1,25 @@
-//! Owns finding a key wherever a file may have it: below `[table]` headers, dotted, in inline tables. A statement that is not
-//! understood is stepped over, and said: the caller must not take what is missing for absent.
+//! Owns the walk over a text: its keys wherever they may stand, below `[table]` headers, dotted, in inline tables. A statement
+//! that is not understood is stepped over, and said: the caller must not take what is missing for absent.
 
 use super::{Reader, Value};
 
 /// The deepest inline table, and the most parts of a key: more than any configuration has.
 const MAX_DEPTH: usize = 8;
 
-/// What a text says of one key.
+/// What a text says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Its full paths and values, in the order of the text. What stands below a header that is not understood, or in an array
+    /// Its keys by their full paths, with their values, in the order of the text. What stands below a header that is not understood, or in an array
     /// of tables, has a path with an empty part.
     pub(crate) values: Vec<(Vec<String>, Value)>,
     /// Whether every statement was understood.
     pub(crate) whole: bool,
 }
 
-/// All keys whose last part is `name`.
-pub(crate) fn named(text: &str, name: &str) -> Found {
+/// All keys of a text.
+pub(crate) fn keys(text: &str) -> Found {
     let reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text) };
-    let mut walk = Walk { reader, name, found: Found { values: Vec::new(), whole: true } };
+    let mut walk = Walk { reader, found: Found { values: Vec::new(), whole: true } };
     let mut table = Vec::new();
     while let Some(line) = walk.reader.statement() {
         let understood = if line.starts_with('[') {
@@ -38,7 +38,6 @@ pub(crate) fn named(text: &str, name: &str) -> Found {
 
 struct Walk<'a> {
     reader: Reader<'a>,
-    name: &'a str,
     found: Found,
 }
 
@@ -65,9 +64,7 @@ impl Walk<'_> {
         self.reader.skip_space();
         let inline = self.reader.rest.starts_with('{');
         let value = if inline { Value::Other } else { self.reader.value() };
-        if path.last().is_some_and(|last| last == self.name) {
-            self.found.values.push((path.clone(), value));
-        }
+        self.found.values.push((path.clone(), value));
         if inline { self.inline(&path, depth + 1) } else { Some(()) }
     }
 
@@ -138,7 +135,8 @@ mod tests {
 
     /// Each path with its text, as `a/b=text`, and `?` at the end where something was not understood.
     fn modes(text: &str) -> String {
-        let found = named(text, "mode");
+        let mut found = keys(text);
+        found.values.retain(|(path, _)| path.last().is_some_and(|last| last == "mode"));
         let value = |value: &Value| match value {
             Value::Text(text) => text.clone(),
             other => format!("{other:?}"),
@@ -195,7 +193,7 @@ mod tests {
         let whole = "mode = \"off\"\n[namespaces.\"a\"]\nmode = 'x'\n[[t]]\nt = { a = { mode = [\"\"\"x\"\"\"] } }\n";
         let mut random = Random::new(5);
         for _ in 0..20_000 {
-            let _ = named(&String::from_utf8_lossy(&random.damaged(whole.as_bytes())), "mode");
+            let _ = keys(&String::from_utf8_lossy(&random.damaged(whole.as_bytes())));
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::documents;
 use crate::ending::{End, broken, settled, unreadable};
 use crate::facts::HostFacts;
 use crate::log::{self, Priority};
-use crate::rebase;
+use crate::rebase::{self, PutBack};
 use crate::record::Story;
 use crate::relay::{Asked, Relay};
 use crate::remember::ForPod;
@@ -66,7 +66,9 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     story.mode(mode);
     match mode {
         Mode::Off => {
-            relay.settle(&settled(&config.state, call).await).await;
+            let (reply, put_back) = settled(&config.state, call).await;
+            relay.settle(&reply).await;
+            put_back.map(PutBack::close);
             return;
         }
         Mode::Observe | Mode::Select => {}
@@ -223,12 +225,13 @@ impl Create<'_> {
     async fn put_back(&mut self, relay: &mut Relay) -> Option<End> {
         match rebase::undo_for(&self.config.state, self.call).await {
             Ok(None) => None,
-            Ok(Some(mounts)) => {
+            Ok(Some(put_back)) => {
                 let why = "a worker died while it re-based this container before; the default entry is back";
                 let denied = matches!(self.without_swap(why), Reply::Deny(_));
                 if !denied {
-                    relay.settle(&Reply::Mounts(mounts)).await;
+                    relay.settle(&Reply::Mounts(put_back.mounts.clone())).await;
                 }
+                put_back.close();
                 Some(End::Leave(Priority::Warning, why.to_owned()))
             }
             Err(error) => Some(End::Deny(error.to_string())),

@@ -10,7 +10,7 @@ use bestfit_selector::trust::TrustMode;
 use crate::bundle::Bundle;
 use crate::create::{Call, Create, KUBERNETES_NAMESPACE};
 use crate::log::Priority;
-use crate::rebase;
+use crate::rebase::{self, PutBack};
 use crate::record::Story;
 use crate::relay::Relay;
 use crate::request::Reply;
@@ -20,12 +20,12 @@ use crate::subject::{CONTAINER_TYPE, Leave};
 pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
 
 /// The answer where nobody decides about the container: as containerd made it. What a dead worker began for it is put back first,
-/// whatever the configuration says, and mounts that moved with that are named.
-pub(crate) async fn settled(state: &Path, call: &Call) -> Reply {
+/// whatever the configuration says, and mounts that moved with that are named: what was put back is closed once they are.
+pub(crate) async fn settled(state: &Path, call: &Call) -> (Reply, Option<PutBack>) {
     match rebase::undo_for(state, call).await {
-        Ok(Some(mounts)) => Reply::Mounts(mounts),
-        Ok(None) => Reply::Leave,
-        Err(error) => Reply::Deny(format!("bestfit: {error}")),
+        Ok(Some(put_back)) => (Reply::Mounts(put_back.mounts.clone()), Some(put_back)),
+        Ok(None) => (Reply::Leave, None),
+        Err(error) => (Reply::Deny(format!("bestfit: {error}")), None),
     }
 }
 
@@ -61,11 +61,13 @@ async fn unlooked(
     (why, refusal): (String, Option<String>),
 ) {
     let denied = refusal.is_some();
-    let reply = match (settled(state, call).await, refusal) {
+    let (reply, put_back) = settled(state, call).await;
+    let reply = match (reply, refusal) {
         (Reply::Mounts(_) | Reply::Leave, Some(refusal)) => Reply::Deny(refusal),
         (reply, _) => reply,
     };
     relay.settle(&reply).await;
+    put_back.map(PutBack::close);
     match reply {
         // Where it is not for that reason, what was begun cannot be put back.
         Reply::Deny(said) => story.deny(if denied { why } else { said }),

@@ -50,6 +50,7 @@ use std::process::ExitCode;
 use arguments::Command;
 use bestfit_config::Location;
 use create::Call;
+use rebase::PutBack;
 use relay::Relay;
 use request::Reply;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,13 +107,17 @@ async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     let (state, strict) = ending::strictness(call, &loaded);
     rebase::release_leases(call).await;
-    let reply = match ending::settled(state, call).await {
+    let (reply, put_back) = ending::settled(state, call).await;
+    let reply = match reply {
         Reply::Mounts(_) | Reply::Leave if strict => {
             Reply::Deny(format!("bestfit: the worker of this container died ({})", ending::REQUIRE))
         }
         reply => reply,
     };
+    // The relay ends this process as soon as it has the answer: not before the journal is gone.
+    let _heard = signal(SignalKind::terminate());
     Relay::new().answer(&reply).await;
+    put_back.map(PutBack::close);
     ExitCode::SUCCESS
 }
 

@@ -82,6 +82,30 @@ pub(crate) struct Journal {
     pub(crate) started: u64,
 }
 
+/// What a dead worker began, undone. Whoever dies before the relay has these mounts leaves the journal, which tells them again.
+pub(crate) struct PutBack {
+    /// Those of the default entry.
+    pub(crate) mounts: Vec<Mount>,
+    /// None where another worker undid it.
+    undone: Option<Undone>,
+}
+
+/// A journal that was undone, and is held until it is removed.
+struct Undone {
+    journal: Journal,
+    file: PathBuf,
+    _claim: fs::File,
+}
+
+impl PutBack {
+    /// The mounts have reached the relay, or never will.
+    pub(crate) fn close(self) {
+        if let Some(Undone { journal, file, _claim }) = self.undone {
+            journal.forget(&file);
+        }
+    }
+}
+
 /// What the container gets.
 pub(crate) struct Target<'a> {
     pub(crate) labels: HashMap<String, String>,
@@ -272,16 +296,18 @@ async fn undo_left(file: &Path, call: &Call) -> Result<bool, RebaseError> {
         return Ok(false);
     }
     let Claim::Ours(_claim) = claim(file, Duration::ZERO).await? else { return Ok(false) };
-    undo(file, &journal).await.map(|_| true)
+    undo(&journal).await?;
+    journal.forget(file);
+    Ok(true)
 }
 
 /// Undoes what a dead worker began for the container of this call, and gives its leases back; None where nothing was begun
-/// or nothing is to be put back.
-pub(crate) async fn undo_for(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, NotPutBack> {
+/// or nothing is to be put back. Else the journal stays until [`PutBack::close`].
+pub(crate) async fn undo_for(state: &Path, call: &Call) -> Result<Option<PutBack>, NotPutBack> {
     Ok(undo_own(state, call).await?)
 }
 
-async fn undo_own(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, RebaseError> {
+async fn undo_own(state: &Path, call: &Call) -> Result<Option<PutBack>, RebaseError> {
     let file = state.join("rebase").join(format!("{}+{}.json", call.namespace, call.id));
     let Some(journal) = read(&file)? else { return Ok(None) };
     let until = Instant::now() + ENDS_WITHIN;
@@ -292,8 +318,14 @@ async fn undo_own(state: &Path, call: &Call) -> Result<Option<Vec<Mount>>, Rebas
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     match claim(&file, CLAIM_WITHIN).await? {
-        Claim::Ours(_claim) => undo(&file, &journal).await,
-        Claim::Done => journal.mounts_now().await,
+        Claim::Ours(_claim) => match undo(&journal).await? {
+            Some(mounts) => Ok(Some(PutBack { mounts, undone: Some(Undone { journal, file, _claim }) })),
+            None => {
+                journal.forget(&file);
+                Ok(None)
+            }
+        },
+        Claim::Done => Ok(journal.mounts_now().await?.map(|mounts| PutBack { mounts, undone: None })),
         Claim::Theirs => Err(RebaseError::Journal { path: file, cause: ErrorKind::WouldBlock.into() }),
     }
 }
@@ -360,14 +392,13 @@ async fn claim(file: &Path, within: Duration) -> Result<Claim, RebaseError> {
     }
 }
 
-/// Undoes a journal that was claimed, and removes it.
-async fn undo(file: &Path, journal: &Journal) -> Result<Option<Vec<Mount>>, RebaseError> {
+/// Undoes a journal that was claimed.
+async fn undo(journal: &Journal) -> Result<Option<Vec<Mount>>, RebaseError> {
     let containerd = Containerd::connect(&journal.address, &journal.namespace).await?;
     let mounts = journal.undo(&containerd).await?;
     if !journal.lease.is_empty() {
         let _ = containerd.with_lease(&journal.lease).release().await;
     }
-    journal.forget(file);
     Ok(mounts.map(|mounts| with_context_of(mounts, &journal.old_mounts())))
 }
 

@@ -34,6 +34,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "all die between remove and prepare: a broken configuration puts the snapshot back",
         run: |world| all_then(world, broken),
     },
+    Scenario { name: "who puts back dies before the relay has the mounts: the default runs", run: told_again },
     Scenario { name: "another worker undoes the journal at the same time: the default runs", run: at_the_same_time },
     Scenario { name: "a journal that was left undoes nothing under a running container", run: left_while_running },
     Scenario { name: "a journal that cannot be read: the container is refused", run: unreadable },
@@ -145,7 +146,12 @@ fn age(journal: &Path) {
 
 /// Leaves a swap in the middle with nobody there to undo it.
 fn abandon(world: &mut World) -> (Prepared, Gate) {
-    let (image, gate, mut client) = begin(world);
+    let (image, gate, client) = begin(world);
+    all_die(world, client);
+    (image, gate)
+}
+
+fn all_die(world: &mut World, mut client: Child) {
     world.node.stop(Signal::SIGKILL);
     kill_the(RELAY);
     // It may have noticed, and have given up: what it leaves is the same.
@@ -154,7 +160,33 @@ fn abandon(world: &mut World) -> (Prepared, Gate) {
     // As after a loss of power, which takes the bundle: its mark has `delete` put things back.
     std::fs::remove_file(world.node.bundles().join("one/bestfit-rebase")).expect("the mark");
     world.node.resume();
-    (image, gate)
+}
+
+fn told_again(world: &mut World) {
+    let [plain, (better, fits)] = pair(Image::new("better").with("Env", json!(["PATH=/usr/bin:/bin", "WHICH=better"])));
+    let image = prepare(world, Kind::Docker, &[plain, (better, fits)]);
+    // The chosen snapshot is there: a start names its mounts.
+    let gate = Gate::before(&world.node, "Containers/Update", "spec");
+    world.node.tell_shim_of(&gate.socket);
+    world.node.ctr().call(&["containers", "create", "--runtime", TOLD, &image.reference, "one"]).ok();
+    let client = world.node.ctr().spawn(&["tasks", "start", "one"]);
+    gate.wait();
+    gate.open();
+    all_die(world, client);
+    let gate = Gate::before(&world.node, "Snapshots/Remove", "one");
+    let client = world.node.ctr().spawn(&["tasks", "start", "one"]);
+    stands(world, &gate);
+    let relay = Pid::from_raw(processes_with(RELAY)[0]);
+    kill(relay, Signal::SIGSTOP).expect("kill");
+    gate.answer();
+    eventually("the snapshot is back", Duration::from_secs(10), || has_snapshot(world).then_some(()));
+    // It has said so as well, to a relay that does not hear.
+    std::thread::sleep(Duration::from_millis(500));
+    kill_the(WORKER);
+    kill(relay, Signal::SIGCONT).expect("kill");
+    the_default_ran(client);
+    nothing_begun(world);
+    world.node.ctr().remove("one");
 }
 
 fn all(world: &mut World) {

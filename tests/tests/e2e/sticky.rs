@@ -20,9 +20,15 @@ pub(crate) const SCENARIOS: &[Scenario] =
 const LIFETIME: Duration = Duration::from_secs(4);
 const JITTER: Duration = Duration::from_secs(2);
 
-/// Runs a container to its end, and gives its record. One that did not go by what the pod kept says so.
+/// Runs a container, and gives its record: it is of this build, and went by what the pod kept or not.
 #[track_caller]
-fn ran(node: &Node, pod: &Pod, image: &Prepared, name: &'static str, (build, sticky): (&str, bool)) -> Value {
+pub(crate) fn ran(
+    node: &Node,
+    pod: &Pod,
+    image: &Prepared,
+    name: &'static str,
+    (build, sticky): (&str, bool),
+) -> Value {
     let cri = client(node);
     let id = cri.run(pod, &app(name, image));
     says(&cri.log(&id), &[&format!("build={build}")]);

@@ -26,6 +26,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a tag that moved after the container was made: untouched", run: moved_tag },
     Scenario { name: "two tags that share their default entry keep to their own index", run: two_tags },
     Scenario { name: "an image that was removed before the start: untouched", run: removed_image },
+    Scenario { name: "an index that is gone between create and start: untouched", run: index_gone },
     Scenario { name: "a second start keeps the choice and what was written", run: second_start },
     Scenario { name: "a container that ran before is never re-based", run: never_rebased },
     Scenario { name: "a container that ran before and wrote nothing is never re-based", run: never_rebased_unwritten },
@@ -208,4 +209,27 @@ fn said_broken(world: &World) {
     assert!(why.starts_with("the configuration is broken, nothing is swapped: ") && why.contains(&file), "{last:#}");
     assert_eq!(record::applied(&last), "default", "{last:#}");
     std::fs::remove_file(log).expect("the default log");
+}
+
+/// Without the index containerd makes no container; one that was made starts, while all that the index kept is collected.
+fn index_gone(world: &mut World) {
+    let image = prepare(world, Kind::Docker, &pair(Image::new("better")));
+    let (ctr, digest) = (world.node.ctr(), &image.index.descriptor.digest);
+    for known in [false, true] {
+        if known {
+            // The node remembers the decision and all documents that it rests on.
+            assert_eq!(build(&run(world, &image, &[], &[])), "better");
+        }
+        ctr.call(&["containers", "create", "--runtime", OURS, &image.reference, "one"]).ok();
+        ctr.call(&["content", "rm", digest]).ok();
+        assert_eq!(build(&ctr.call(&["tasks", "start", "one"]).ok()), "plain");
+        let record = last_record(world, "default", Some(image.index.entry(0)).filter(|_| known));
+        let why = if known { &record["error"] } else { &record["untouched"] };
+        assert!(why.as_str().is_some_and(|why| why.contains(digest) && why.contains("not found")), "{record:#}");
+        ctr.remove("one");
+        let refused = ctr.call(&["containers", "create", "--runtime", OURS, &image.reference, "two"]).failed();
+        assert!(refused.stderr.contains(digest), "{refused}");
+        ctr.call(&["images", "rm", "--sync", &image.reference]).ok();
+        ctr.pull(&image.reference);
+    }
 }

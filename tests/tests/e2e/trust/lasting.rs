@@ -12,10 +12,13 @@ use bestfit_tests::signing::{Valid, Way};
 use serde_json::json;
 
 use super::{desk, enforce, followed, ignored, pair_with, sign, unsigned, untrusted, vendor};
+use crate::cri;
+use crate::sticky::ran;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "trust: a certificate that expires after it signed, with and without a time stamp", run: expires },
     Scenario { name: "trust: an artifact that becomes too old is not remembered any longer", run: becomes_too_old },
+    Scenario { name: "trust: a pod keeps its choice no longer than the certificate", run: in_a_pod },
 ];
 
 /// How long the certificate is valid, and the artifact not too old: enough for signing and two containers.
@@ -81,4 +84,25 @@ fn becomes_too_old(world: &mut World) {
     pass(until);
     let record = ignored(world, &pair);
     assert!(record["decision"]["notes"].to_string().contains("more than this site allows"), "{record:#}");
+}
+
+/// The lists expire before the certificate does.
+fn in_a_pod(world: &mut World) {
+    let mut node = cri::node(world);
+    let (desk, pair) = (desk(), unsigned(world, Kind::Docker));
+    let authority = desk.authority("brief");
+    let until = now() + SECONDS;
+    let leaf = desk.leaf(&authority, &format!("pod-until-{until}"), &Valid::until(until));
+    sign(world, Kind::Docker, &pair, &pair.artifact, Way::Certificate(&leaf));
+    let policy = Settings::default().trust("enforce", &[authority.accepted("certificates")]);
+    node.configure(&policy.select("referrers_lifetime", "3s"));
+    cri::client(&node).pull(&pair.image.reference);
+    let pod = cri::client(&node).run_pod(cri::HANDLERS[0], "signed", "default");
+    in_time(until);
+    ran(&node, &pod, &pair.image, "first", ("better", false));
+    std::thread::sleep(Duration::from_secs(5));
+    ran(&node, &pod, &pair.image, "again", ("better", true));
+    pass(until);
+    ran(&node, &pod, &pair.image, "over", ("plain", false));
+    cri::end(&node, &pod);
 }

@@ -22,7 +22,7 @@ use crate::documents;
 use crate::ending::{End, broken, settled, unreadable};
 use crate::facts::HostFacts;
 use crate::log::{self, Priority};
-use crate::rebase::{self, PutBack};
+use crate::rebase;
 use crate::record::Story;
 use crate::relay::{Asked, Relay};
 use crate::remember::ForPod;
@@ -68,7 +68,9 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         Mode::Off => {
             let (reply, put_back) = settled(&config.state, call).await;
             relay.settle(&reply).await;
-            put_back.map(PutBack::close);
+            if let Some(put_back) = put_back {
+                put_back.close();
+            }
             return;
         }
         Mode::Observe | Mode::Select => {}

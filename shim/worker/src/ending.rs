@@ -67,7 +67,9 @@ async fn unlooked(
         (reply, _) => reply,
     };
     relay.settle(&reply).await;
-    put_back.map(PutBack::close);
+    if let Some(put_back) = put_back {
+        put_back.close();
+    }
     match reply {
         // Where it is not for that reason, what was begun cannot be put back.
         Reply::Deny(said) => story.deny(if denied { why } else { said }),

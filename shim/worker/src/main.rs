@@ -50,7 +50,6 @@ use std::process::ExitCode;
 use arguments::Command;
 use bestfit_config::Location;
 use create::Call;
-use rebase::PutBack;
 use relay::Relay;
 use request::Reply;
 use tokio::signal::unix::{SignalKind, signal};
@@ -117,7 +116,9 @@ async fn recover(call: &Call) -> ExitCode {
     // The relay ends this process as soon as it has the answer: not before the journal is gone.
     let _heard = signal(SignalKind::terminate());
     Relay::new().answer(&reply).await;
-    put_back.map(PutBack::close);
+    if let Some(put_back) = put_back {
+        put_back.close();
+    }
     ExitCode::SUCCESS
 }
 

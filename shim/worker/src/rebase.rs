@@ -161,19 +161,23 @@ impl Journal {
             Err(error) => return Err(error.into()),
         };
         let replaced = snapshot.as_ref().is_some_and(|snapshot| snapshot.labels.contains_key(CHOSEN_LABEL));
-        if replaced {
-            let mounts = containerd.snapshot_mounts(&self.snapshotter, &self.key).await?;
-            if may_have_run(&mounts, self.created_at).map_err(RebaseError::Directories)? {
-                return Ok(None);
-            }
+        let current = match snapshot {
+            Some(_) => Some(containerd.snapshot_mounts(&self.snapshotter, &self.key).await?),
+            None => None,
+        };
+        // Also in the default's, which an undo before this one may have put back.
+        if let Some(mounts) = &current
+            && may_have_run(mounts, self.created_at).map_err(RebaseError::Directories)?
+        {
+            return Ok(None);
         }
         if self.spec_file.exists() {
             replace(&self.spec_file, &self.spec)?;
         }
         let record = Any { type_url: self.record_type.clone(), value: self.record.clone() };
         containerd.set_spec(&self.container, record).await?;
-        if snapshot.is_some() && !replaced {
-            return Ok(Some(containerd.snapshot_mounts(&self.snapshotter, &self.key).await?));
+        if let Some(mounts) = current.filter(|_| !replaced) {
+            return Ok(Some(mounts));
         }
         containerd.remove_snapshot(&self.snapshotter, &self.key).await?;
         let labels = self.old_labels.clone();

@@ -183,6 +183,8 @@ fn told_again(world: &mut World) {
     // It has said so as well, to a relay that does not hear.
     std::thread::sleep(Duration::from_millis(500));
     kill_the(WORKER);
+    // While it is dying, its end of the socket still takes the relay's word.
+    std::thread::sleep(Duration::from_millis(500));
     kill(relay, Signal::SIGCONT).expect("kill");
     the_default_ran(client);
     nothing_begun(world);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bestfit_tests::artifact::{self, fits};
-use bestfit_tests::cri::Pod;
+use bestfit_tests::command::eventually;
+use bestfit_tests::cri::{App, Pod};
 use bestfit_tests::image::Image;
 use bestfit_tests::node::{Node, Settings};
 use bestfit_tests::registry::Kind;
@@ -30,8 +31,11 @@ pub(crate) fn ran(
     (build, sticky): (&str, bool),
 ) -> Value {
     let cri = client(node);
-    let id = cri.run(pod, &app(name, image));
+    let id = cri.run(pod, &App { args: vec!["hold".to_owned()], ..app(name, image) });
     says(&cri.log(&id), &[&format!("build={build}")]);
+    // It is written after the container has gone on.
+    let written = || node.records().iter().any(|record| record["container"] == json!(id)).then_some(());
+    eventually("the record is written", Duration::from_secs(10), written);
     let found = record_of(node, &id);
     assert_eq!(found["sticky"] == json!(true), sticky, "{found:#}");
     cri.remove(&id);

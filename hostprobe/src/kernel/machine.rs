@@ -118,3 +118,21 @@ fn protected(root: &HostRoot) -> (Seen<&'static str>, &'static str) {
     }
     (Seen::Absent, "/dev")
 }
+
+#[cfg(test)]
+mod tests {
+    use bestfit_selector::facts::Fact;
+
+    use super::*;
+
+    #[test]
+    fn control_programs_go_by_their_listed_names() {
+        let root = tempfile::tempdir().unwrap();
+        let root = HostRoot::at(&root).unwrap();
+        for (name, expected) in [("z_VM____7.2.0", "zvm"), ("KVM_Linux", "kvm"), ("kvm", "kvm"), ("msvm", "msvm")] {
+            let mut facts = Facts::default();
+            facts.set(NFD, "cpu-model.hypervisor", Fact::known(name, "/proc/sysinfo"));
+            assert_eq!(hypervisor(&root, &facts).0, Seen::Known(expected.to_owned()));
+        }
+    }
+}

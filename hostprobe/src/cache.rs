@@ -2,17 +2,18 @@
 //! is worse than a slow one: what cannot be told to stand is read anew, and so is what lies here and cannot be trusted.
 //!
 //! ```text
-//! <dir>/<data>.index   since, until, digests of the evidence and of the facts, the questions; its own digest first
-//! <dir>/<digest>.facts the facts
+//! <dir>/<data>.index3   since, until, digests of the evidence and of the facts, the questions; its own digest first
+//! <dir>/<digest>.facts  the facts
 //! ```
 //!
-//! - [`compact`]: the form of the facts
+//! - [`index`], [`compact`]: the forms of the two
 //! - [`evidence`]: how it is told that nothing has changed
 //!
 //! Only the running machine has such a cache. What hooks say is kept elsewhere (`crate::hook`), and is not in it.
 
 mod compact;
 mod evidence;
+mod index;
 
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -30,10 +31,10 @@ use nix::unistd::geteuid;
 
 use crate::probe_settled;
 use crate::root::HostRoot;
-use evidence::Asked;
+use index::Index;
 
-/// The second line of an index.
-const FORM: &str = "bestfit facts 2";
+/// How the name of an index ends: another form of it, or of the facts, has another name.
+const INDEX: &str = "index3";
 /// The longest file that is read, in bytes; facts of a large host have about 100 KB.
 const MAX_FILE: usize = 4 << 20;
 /// The most files that are kept: for each set of archspec data an index and its facts.
@@ -70,16 +71,6 @@ enum Place {
 pub struct CacheError {
     path: PathBuf,
     why: String,
-}
-
-/// What an index says.
-struct Index {
-    /// Seconds since 1970: the facts stand from the first until before the second.
-    since: u64,
-    until: u64,
-    evidence: Digest,
-    facts: Digest,
-    asked: Vec<Asked>,
 }
 
 impl Held {
@@ -147,44 +138,23 @@ impl<'a> FactsCache<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(broken(error.to_string())),
         };
-        let text = std::str::from_utf8(&bytes).map_err(|error| broken(error.to_string()))?;
-        let (own, rest) = text.split_once('\n').ok_or_else(|| broken("no line ends".to_owned()))?;
-        if own.parse() != Ok(Digest::of(rest.as_bytes())) {
-            return Err(broken("the bytes do not have the digest that they begin with".to_owned()));
-        }
-        let mut lines = rest.lines();
-        if lines.next() != Some(FORM) {
-            // Of another version.
-            return Ok(None);
-        }
-        let mut number = || lines.next().and_then(|line| line.parse::<u64>().ok());
-        let (since, until) = (number(), number());
-        let mut digest = || lines.next().and_then(|line| line.parse::<Digest>().ok());
-        let (Some(since), Some(until), Some(was), Some(facts)) = (since, until, digest(), digest()) else {
-            return Err(broken("not the lines that an index has".to_owned()));
-        };
-        let stands = (since..until).contains(&seconds(SystemTime::now()))
-            && evidence::now(lines.filter_map(|line| line.split_once('\t'))) == Some(was);
-        Ok(stands.then_some(facts))
+        let index = Index::read(&bytes).map_err(|why| broken(why.to_owned()))?;
+        let stands = (index.since..index.until).contains(&seconds(SystemTime::now()))
+            && evidence::now(&index.asked) == Some(index.evidence);
+        Ok(stands.then_some(index.facts))
     }
 
-    fn keep(&self, index: &Index, bytes: &[u8]) -> io::Result<()> {
+    fn keep(&self, index: &Index<'_>, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.dir)?;
-        let Index { since, until, evidence, facts, asked } = index;
-        let mut text = format!("{FORM}\n{since}\n{until}\n{evidence}\n{facts}\n");
-        for (question, path) in asked {
-            text.extend([question, "\t", path, "\n"]);
-        }
-        let text = format!("{}\n{text}", Digest::of(text.as_bytes()));
-        write(&self.facts_file(facts), bytes)?;
-        write(&self.index_file(), text.as_bytes())?;
+        write(&self.facts_file(&index.facts), bytes)?;
+        write(&self.index_file(), &index.write())?;
         prune(self.dir)
     }
 
     fn index_file(&self) -> PathBuf {
         let data = self.schemas.iter().find(|file| microarch::is_file(&file.name));
         let name = data.map_or_else(|| "built-in".to_owned(), |file| Digest::of(file.text.as_bytes()).hex());
-        self.dir.join(format!("{name}.index"))
+        self.dir.join(format!("{name}.{INDEX}"))
     }
 
     fn facts_file(&self, digest: &Digest) -> PathBuf {
@@ -264,6 +234,10 @@ mod tests {
         cache.facts_file(&held.digest)
     }
 
+    fn signed(said: &[u8]) -> Vec<u8> {
+        [&Digest::of(said).bytes()[..], said].concat()
+    }
+
     #[test]
     fn what_cannot_be_trusted_is_probed_anew_and_said() {
         let dir = tempfile::tempdir().unwrap();
@@ -276,8 +250,10 @@ mod tests {
         for (bytes, why) in [
             (changed, "do not have the digest"),
             (good[..good.len() / 2].to_vec(), "do not have the digest"),
-            (b"x".to_vec(), "no line ends"),
-            (vec![0xff; 9], "utf-8"),
+            (b"x".to_vec(), "no whole digest"),
+            (signed(b"x"), "not the form"),
+            (signed(&[0xff; 9]), "not the form"),
+            (signed(&good[32..good.len() - 1]), "not the form"),
             (vec![b'a'; MAX_FILE + 1], "longer than"),
         ] {
             fs::write(&index, bytes).unwrap();
@@ -297,15 +273,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = FactsCache::new(dir.path(), &[]);
         settled(&cache);
-        let good = fs::read_to_string(cache.index_file()).unwrap();
-        let lines: Vec<&str> = good.lines().skip(1).collect();
-        for (at, value) in [(1, "9999999999"), (2, "1"), (3, &Digest::of(b"another boot").to_string())] {
-            let mut lines = lines.clone();
-            lines[at] = value;
-            let text = lines.join("\n") + "\n";
-            fs::write(cache.index_file(), format!("{}\n{text}", Digest::of(text.as_bytes()))).unwrap();
-            let recalled = cache.recall().unwrap();
-            assert_eq!(recalled, None, "line {at}");
+        let good = fs::read(cache.index_file()).unwrap();
+        let changes: [fn(&mut Index<'_>); 4] = [
+            |index| index.since = 9_999_999_999,
+            |index| index.until = 1,
+            |index| index.evidence = Digest::of(b"another boot"),
+            |index| index.asked.truncate(9),
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let mut index = Index::read(&good).unwrap();
+            assert_eq!(index.write(), good);
+            change(&mut index);
+            fs::write(cache.index_file(), index.write()).unwrap();
+            assert_eq!(cache.recall().unwrap(), None, "change {at}");
         }
         let data = SchemaFile { name: "/x/microarchitectures.json".to_owned(), text: "{}".to_owned() };
         assert!(FactsCache::new(dir.path(), &[data]).held().is_err(), "broken data is no cached data");

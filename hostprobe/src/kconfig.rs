@@ -1,10 +1,9 @@
 //! Owns the kernel's configuration: NFD's `kernel.config`, and the labels that NFD makes of some options.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use bestfit_selector::facts::{Fact, Facts, Value};
-use bestfit_selector::features::Elements;
+use bestfit_selector::features::{Attributes, Elements};
 use flate2::bufread::GzDecoder;
 
 use crate::root::{HostRoot, ReadError};
@@ -25,8 +24,6 @@ const LIMIT: usize = 4 << 20;
 
 /// The options that NFD labels by default.
 pub(crate) const LABELLED: [&str; 4] = ["NO_HZ", "NO_HZ_IDLE", "NO_HZ_FULL", "PREEMPT"];
-
-type Options = BTreeMap<String, String>;
 
 pub(crate) fn probe(root: &HostRoot, release: &Seen<String>, facts: &mut Facts) {
     let (options, source) = match load(root, release) {
@@ -126,9 +123,9 @@ fn unpack(place: &str, packed: &[u8]) -> Result<Vec<u8>, ReadError> {
 }
 
 /// `CONFIG_NAME=value` by name, the quotes of text taken off. `# CONFIG_NAME is not set` is no option.
-fn parse(text: &str) -> Options {
+fn parse(text: &str) -> Attributes {
     let lines = text.split('\n').filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+    lines.map(|(name, value)| (name, value.trim_matches('"'))).collect()
 }
 
 #[cfg(test)]
@@ -150,10 +147,10 @@ mod tests {
     fn options_are_read() {
         let text = "#\n# Linux/x86 6.1.0 Kernel Configuration\n#\nCONFIG_CC_VERSION_TEXT=\"gcc (Debian) 12\"\nCONFIG_HZ=250\n\
                     # CONFIG_PREEMPT is not set\nCONFIG_NO_HZ=y\nCONFIG_EMPTY=\"\"\nCONFIG_TEXT=\"a=b\"\nCONFIG_BARE\nX=y\n";
-        let options: Vec<(String, String)> = parse(text).into_iter().collect();
+        let options = parse(text);
         let expected =
             [("CC_VERSION_TEXT", "gcc (Debian) 12"), ("EMPTY", ""), ("HZ", "250"), ("NO_HZ", "y"), ("TEXT", "a=b")];
-        assert_eq!(options, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(options.iter().eq(expected));
         assert_eq!([label("y"), label("m"), label("250")], [true.into(), true.into(), "250".into()]);
     }
 

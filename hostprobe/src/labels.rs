@@ -54,7 +54,7 @@ pub fn nfd_labels(features: &Features) -> BTreeMap<String, String> {
     devices(features, &mut labels);
     rdma(features, &mut labels);
     for (key, value) in elements(features, "local.label") {
-        labels.insert(key.strip_prefix(LABEL_NAMESPACE).unwrap_or(key).to_owned(), value.clone());
+        labels.insert(key.strip_prefix(LABEL_NAMESPACE).unwrap_or(key).to_owned(), value.to_owned());
     }
     let named = labels.into_iter().map(|(name, value)| match name.contains('/') {
         true => (name, value),
@@ -65,11 +65,11 @@ pub fn nfd_labels(features: &Features) -> BTreeMap<String, String> {
 
 type Labels = BTreeMap<String, String>;
 
-fn elements<'a>(features: &'a Features, feature: &str) -> impl Iterator<Item = (&'a String, &'a String)> {
-    features.attributes.get(feature).into_iter().flat_map(|set| &set.elements)
+fn elements<'a>(features: &'a Features, feature: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    features.attributes.get(feature).into_iter().flat_map(|set| set.elements.iter())
 }
 
-fn element<'a>(features: &'a Features, feature: &str, name: &str) -> Option<&'a String> {
+fn element<'a>(features: &'a Features, feature: &str, name: &str) -> Option<&'a str> {
     features.attributes.get(feature)?.elements.get(name)
 }
 
@@ -82,8 +82,8 @@ fn set_true(labels: &mut Labels, name: impl Into<String>) {
 }
 
 fn cpu(features: &Features, labels: &mut Labels) {
-    for flag in features.flags.get("cpu.cpuid").into_iter().flat_map(|set| set.elements.keys()) {
-        if !UNLABELLED_FLAGS.contains(&flag.as_str()) {
+    for flag in features.flags.get("cpu.cpuid").into_iter().flat_map(|set| set.elements.names()) {
+        if !UNLABELLED_FLAGS.contains(&flag) {
             set_true(labels, format!("cpu-cpuid.{flag}"));
         }
     }
@@ -97,8 +97,8 @@ fn cpu(features: &Features, labels: &mut Labels) {
     ];
     for (feature, prefix) in sets {
         for (name, value) in elements(features, feature) {
-            if feature != "cpu.security" || !UNLABELLED_SECURITY.contains(&name.as_str()) {
-                labels.insert(format!("{prefix}{name}"), value.clone());
+            if feature != "cpu.security" || !UNLABELLED_SECURITY.contains(&name) {
+                labels.insert(format!("{prefix}{name}"), value.to_owned());
             }
         }
     }
@@ -108,14 +108,14 @@ fn cpu(features: &Features, labels: &mut Labels) {
     ];
     for (feature, name, label) in single {
         if let Some(value) = element(features, feature, name) {
-            labels.insert(label.to_owned(), value.clone());
+            labels.insert(label.to_owned(), value.to_owned());
         }
     }
 }
 
 fn kernel(features: &Features, labels: &mut Labels) {
     for (name, value) in elements(features, "kernel.version") {
-        labels.insert(format!("kernel-version.{name}"), value.clone());
+        labels.insert(format!("kernel-version.{name}"), value.to_owned());
     }
     for option in crate::kconfig::LABELLED {
         if let Some(value) = element(features, "kernel.config", option) {
@@ -125,7 +125,7 @@ fn kernel(features: &Features, labels: &mut Labels) {
     }
     for name in ["ID", "VERSION_ID", "VERSION_ID.major", "VERSION_ID.minor"] {
         if let Some(value) = element(features, "system.osrelease", name) {
-            labels.insert(format!("system-os_release.{name}"), value.clone());
+            labels.insert(format!("system-os_release.{name}"), value.to_owned());
         }
     }
 }
@@ -185,7 +185,7 @@ fn rdma(features: &Features, labels: &mut Labels) {
         set_true(labels, "rdma.capable");
     }
     let loaded = features.flags.get("kernel.loadedmodule");
-    if loaded.is_some_and(|set| crate::modules::has_rdma(|name| set.elements.contains_key(name))) {
+    if loaded.is_some_and(|set| crate::modules::has_rdma(|name| set.elements.contains(name))) {
         set_true(labels, "rdma.available");
     }
 }

@@ -83,7 +83,7 @@ fn record(facts: &mut Facts, feature: &str, entries: Entries, failed: Option<&st
             Err(why) => facts.features.set_unknown(&format!("{feature}/{key}"), why),
         }
     }
-    facts.features.attributes.insert(feature.to_owned(), Elements { elements });
+    facts.features.attributes.insert(feature.to_owned(), Elements { elements: elements.into_iter().collect() });
 }
 
 fn value_of(text: &str) -> Value {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bestfit_selector::facts::Facts;
-use bestfit_selector::features::{Elements, Features};
+use bestfit_selector::features::{Attributes, Elements, Features};
 
 use crate::root::{HostRoot, ReadError};
 use crate::seen::Seen;
@@ -59,10 +59,10 @@ fn set_feature(read: &Seen<String>, features: &mut Features) {
 }
 
 /// NFD's `^(\w+)=(.+)` of each line, without any quotes at either end.
-fn nfd_parse(text: &str) -> BTreeMap<String, String> {
+fn nfd_parse(text: &str) -> Attributes {
     let assignments = text.lines().filter_map(|line| line.split_once('='));
     let assignments = assignments.filter(|(key, value)| is_key(key) && !value.is_empty());
-    assignments.map(|(key, value)| (key.to_owned(), value.trim_matches(['"', '\'']).to_owned())).collect()
+    assignments.map(|(key, value)| (key, value.trim_matches(['"', '\'']))).collect()
 }
 
 fn is_key(key: &str) -> bool {

@@ -220,7 +220,7 @@ impl HostRoot {
         &self,
         path: &str,
         question: &str,
-        live: impl FnOnce() -> Result<Answer, ReadError>,
+        live: impl FnOnce() -> Result<Answer, Answer>,
     ) -> Result<Answer, ReadError> {
         if let Some(record) = &self.record
             && let Some(answer) = record.lock().unwrap_or_else(PoisonError::into_inner).get(path, question)
@@ -228,16 +228,13 @@ impl HostRoot {
             return answer.told(path);
         }
         let answer = match &self.place {
-            Place::Recorded(snapshot) => snapshot.get(path, question).map_or_else(
-                || Err(ReadError::Unreadable(path.to_owned(), format!("the snapshot does not hold it ({question})"))),
-                |answer| answer.told(path),
-            ),
-            Place::Running | Place::Beneath(_) => live(),
+            Place::Recorded(snapshot) => snapshot
+                .get(path, question)
+                .unwrap_or_else(|| Answer::Unreadable(format!("the snapshot does not hold it ({question})"))),
+            Place::Running | Place::Beneath(_) => live().unwrap_or_else(|failed| failed),
         };
-        self.note(|snapshot| {
-            snapshot.put(path, question, answer.clone().unwrap_or_else(Answer::of_error));
-        });
-        answer
+        self.note(|snapshot| snapshot.put(path, question, answer.clone()));
+        answer.told(path)
     }
 
     /// Whether this is the running machine itself.
@@ -265,8 +262,7 @@ impl HostRoot {
         {
             return self.text(path).map(|text| (part.of)(&text));
         }
-        let live = || self.live_bytes(path).map(|bytes| Answer::Text((part.of)(&String::from_utf8_lossy(&bytes))));
-        let bytes = self.ask(path, &question, live)?.into_bytes(path)?;
+        let bytes = self.ask(path, &question, || self.live_text_of(part))?.into_bytes(path)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -284,8 +280,8 @@ impl HostRoot {
 
     /// Up to `length` bytes (at most 1 MiB) of the file at `path`, from the byte `offset` on; fewer where it ends.
     pub(crate) fn part(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
-        let live = || self.live_part(path, offset, length).map(Answer::bytes);
-        self.ask(path, &format!("part {offset} {length}"), live)?.into_bytes(path)
+        let question = format!("part {offset} {length}");
+        self.ask(path, &question, || self.live_part(path, offset, length))?.into_bytes(path)
     }
 
     /// The sorted names in the directory at `path`, at most 4096: more is an error, never cut.

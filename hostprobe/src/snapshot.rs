@@ -68,11 +68,11 @@ impl Answer {
         String::from_utf8(bytes).map_or_else(|error| Self::Base64(error.into_bytes()), Self::Text)
     }
 
-    pub(crate) fn of_error(error: ReadError) -> Self {
-        match error {
-            ReadError::Missing(_) => Self::Missing,
-            ReadError::Failed(_, errno) => Self::Errno(errno as i32),
-            ReadError::Unreadable(_, why) => Self::Unreadable(why),
+    /// What a failed call says about what was asked for.
+    pub(crate) fn of_errno(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR => Self::Missing,
+            errno => Self::Errno(errno as i32),
         }
     }
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod packed;
+
+pub use packed::{Attributes, Flags, Packed};
+
 /// NFD's features of one host, by the name of the feature (`cpu.cpuid`, `kernel.version`, `pci.device`).
 ///
 /// A feature that was looked for and has no elements stands there empty. One that could not be looked at is not among the
@@ -13,9 +17,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Features {
     /// Names that are there or not.
-    pub flags: BTreeMap<String, Elements<BTreeMap<String, Nothing>>>,
+    pub flags: BTreeMap<String, Elements<Flags>>,
     /// Names with a value.
-    pub attributes: BTreeMap<String, Elements<BTreeMap<String, String>>>,
+    pub attributes: BTreeMap<String, Elements<Attributes>>,
     /// Devices and the like, each with attributes.
     pub instances: BTreeMap<String, Elements<Vec<Instance>>>,
     /// Why a feature (`kernel.config`) or one element of it (`cpu.rdt/RDTMON`) could not be seen. Not part of NFD's shape.
@@ -30,10 +34,6 @@ pub struct Elements<T: Default> {
     /// The elements.
     pub elements: T,
 }
-
-/// A flag has no value: `{}`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nothing {}
 
 /// One instance of a feature: a PCI device, a network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,14 +51,13 @@ impl Features {
 
     /// Records the flags that are there.
     pub fn set_flags(&mut self, feature: &str, names: impl IntoIterator<Item = String>) {
-        let elements = names.into_iter().map(|name| (name, Nothing {})).collect();
-        self.flags.insert(feature.to_owned(), Elements { elements });
+        self.flags.insert(feature.to_owned(), Elements { elements: names.into_iter().collect() });
     }
 
     /// Records one attribute.
     pub fn set_attribute(&mut self, feature: &str, name: &str, value: impl Into<String>) {
         let family = self.attributes.entry(feature.to_owned()).or_default();
-        family.elements.insert(name.to_owned(), value.into());
+        family.elements.insert(name, &value.into());
     }
 
     /// Records all instances, in an order of their own. Two of a kind stay two.

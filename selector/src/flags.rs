@@ -39,7 +39,7 @@ pub fn compare(graph: &Microarchitectures, facts: &Facts, wanted: &[String], hos
 
 fn one(graph: &Microarchitectures, facts: &Facts, name: &str, host: Option<&State>) -> (Answer, String) {
     let flags = facts.features.flags.get(NFD).map(|flags| &flags.elements);
-    if flags.is_some_and(|flags| flags.contains_key(name)) {
+    if flags.is_some_and(|flags| flags.contains(name)) {
         return (Answer::True, String::new());
     }
     if is_nfd(name) && flags.is_some() {

@@ -1,14 +1,14 @@
 //! Owns the form in which the cache keeps facts: it is read in a fraction of the time that JSON takes. Counts and lengths stand
 //! in one list of numbers, all text in one piece behind it, both in the order of the fields. The same facts give the same bytes.
-//! No other version reads this form (`super::FORM`).
+//! No other version reads this form (`super::INDEX`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bestfit_selector::facts::{Fact, Facts, State, Value};
-use bestfit_selector::features::{Elements, Features, Instance, Nothing};
+use bestfit_selector::features::{Elements, Features, Instance, Packed};
 
-/// The bytes of a number.
-const WIDTH: usize = size_of::<u32>();
+/// The byte that stands before a number of four bytes; smaller numbers, which most are, are a byte themselves.
+const LONG: u8 = u8::MAX;
 
 /// How a state or a value begins.
 mod tag {
@@ -25,8 +25,8 @@ pub(super) fn write(facts: &Facts) -> Vec<u8> {
     let mut writer = Writer::default();
     let Facts { facts, features: Features { flags, attributes, instances, unknown }, devices } = facts;
     writer.map(facts, |writer, keys| writer.map(keys, Writer::fact));
-    writer.map(flags, |writer, flags| writer.map(&flags.elements, |_, Nothing {}| ()));
-    writer.map(attributes, |writer, attributes| writer.texts(&attributes.elements));
+    writer.map(flags, |writer, flags| writer.packed(&flags.elements));
+    writer.map(attributes, |writer, attributes| writer.packed(&attributes.elements));
     writer.map(instances, |writer, instances| {
         writer.count(instances.elements.len());
         instances.elements.iter().for_each(|instance| writer.texts(&instance.attributes));
@@ -41,8 +41,8 @@ pub(super) fn write(facts: &Facts) -> Vec<u8> {
 pub(super) fn read(bytes: &[u8]) -> Option<Facts> {
     let mut reader = Reader::of(bytes)?;
     let facts = reader.map(|reader| reader.map(Reader::fact))?;
-    let flags = reader.map(|reader| elements(reader.map(|_| Some(Nothing {}))))?;
-    let attributes = reader.map(|reader| elements(reader.texts()))?;
+    let flags = reader.map(|reader| elements(reader.packed()))?;
+    let attributes = reader.map(|reader| elements(reader.packed()))?;
     let instances =
         reader.map(|reader| elements(reader.list(|reader| Some(Instance { attributes: reader.texts()? }))))?;
     let unknown = reader.texts()?;
@@ -55,22 +55,32 @@ fn elements<T: Default>(elements: Option<T>) -> Option<Elements<T>> {
 }
 
 #[derive(Default)]
-struct Writer {
+pub(super) struct Writer {
     numbers: Vec<u8>,
     text: String,
 }
 
 impl Writer {
     fn number(&mut self, number: u32) {
+        match u8::try_from(number) {
+            Ok(byte) if byte != LONG => self.numbers.push(byte),
+            _ => {
+                self.numbers.push(LONG);
+                self.numbers.extend(number.to_le_bytes());
+            }
+        }
+    }
+
+    pub(super) fn long(&mut self, number: u64) {
         self.numbers.extend(number.to_le_bytes());
     }
 
     /// What is longer than 4 GiB is longer than any file that is read.
-    fn count(&mut self, count: usize) {
+    pub(super) fn count(&mut self, count: usize) {
         self.number(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.count(text.len());
         self.text.push_str(text);
     }
@@ -85,6 +95,12 @@ impl Writer {
 
     fn texts(&mut self, map: &BTreeMap<String, String>) {
         self.map(map, |writer, text| writer.text(text));
+    }
+
+    fn packed<const N: usize>(&mut self, packed: &Packed<N>) {
+        self.count(packed.lengths().len());
+        packed.lengths().for_each(|length| self.count(length));
+        self.text.push_str(packed.text());
     }
 
     fn fact(&mut self, fact: &Fact) {
@@ -104,7 +120,7 @@ impl Writer {
             Value::Bool(is) => [tag::BOOL, u32::from(*is)].into_iter().for_each(|number| self.number(number)),
             Value::Int(number) => {
                 self.number(tag::INT);
-                self.numbers.extend(number.to_le_bytes());
+                self.long(number.cast_unsigned());
             }
             Value::Text(text) => {
                 self.number(tag::TEXT);
@@ -118,8 +134,8 @@ impl Writer {
         }
     }
 
-    fn into_bytes(mut self) -> Vec<u8> {
-        let count = u32::try_from(self.numbers.len() / WIDTH).unwrap_or(u32::MAX);
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        let count = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         let mut bytes = count.to_le_bytes().to_vec();
         bytes.append(&mut self.numbers);
         bytes.extend(self.text.into_bytes());
@@ -127,37 +143,52 @@ impl Writer {
     }
 }
 
-struct Reader<'a> {
-    numbers: &'a [[u8; WIDTH]],
+pub(super) struct Reader<'a> {
+    numbers: &'a [u8],
     text: &'a str,
 }
 
 impl<'a> Reader<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-        let (numbers, text) = rest.split_at_checked(count.checked_mul(WIDTH)?)?;
-        Some(Self { numbers: numbers.as_chunks().0, text: std::str::from_utf8(text).ok()? })
+        let (numbers, text) = rest.split_at_checked(count)?;
+        Some(Self { numbers, text: std::str::from_utf8(text).ok()? })
     }
 
     fn number(&mut self) -> Option<u32> {
-        let (number, rest) = self.numbers.split_first()?;
+        let (first, rest) = self.numbers.split_first()?;
         self.numbers = rest;
-        Some(u32::from_le_bytes(*number))
+        if *first == LONG { self.chunk().map(u32::from_le_bytes) } else { Some(u32::from(*first)) }
+    }
+
+    pub(super) fn long(&mut self) -> Option<u64> {
+        self.chunk().map(u64::from_le_bytes)
+    }
+
+    fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (chunk, rest) = self.numbers.split_first_chunk()?;
+        self.numbers = rest;
+        Some(*chunk)
+    }
+
+    pub(super) fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok()
     }
 
     /// How many follow: each of them has a number of its own, so that nothing is set aside for what is not there.
     fn count(&mut self) -> Option<usize> {
-        usize::try_from(self.number()?).ok().filter(|count| *count <= self.numbers.len())
+        self.length().filter(|count| *count <= self.numbers.len())
     }
 
-    fn text(&mut self) -> Option<&'a str> {
-        let (text, rest) = self.text.split_at_checked(usize::try_from(self.number()?).ok()?)?;
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        let length = self.length()?;
+        let (text, rest) = self.text.split_at_checked(length)?;
         self.text = rest;
         Some(text)
     }
 
-    fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.count()?;
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
@@ -175,6 +206,18 @@ impl<'a> Reader<'a> {
         self.map(|reader| reader.text().map(str::to_owned))
     }
 
+    fn packed<const N: usize>(&mut self) -> Option<Packed<N>> {
+        let count = self.count()?;
+        let (mut ends, mut end) = (Vec::with_capacity(count), 0_usize);
+        for _ in 0..count {
+            end = end.checked_add(self.length()?)?;
+            ends.push(end);
+        }
+        let (text, rest) = self.text.split_at_checked(end)?;
+        self.text = rest;
+        Packed::of(text, ends)
+    }
+
     fn fact(&mut self) -> Option<Fact> {
         let state = match self.number()? {
             tag::ABSENT => State::Absent,
@@ -187,10 +230,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, tag: u32) -> Option<Value> {
         Some(match tag {
             tag::BOOL => Value::Bool(self.number()? != 0),
-            tag::INT => {
-                let (low, high) = (self.number()?, self.number()?);
-                Value::Int((u64::from(high) << 32 | u64::from(low)).cast_signed())
-            }
+            tag::INT => Value::Int(self.long()?.cast_signed()),
             tag::TEXT => Value::Text(self.text()?.to_owned()),
             tag::SET => Value::Set(BTreeSet::from_iter(self.list(|reader| reader.text().map(str::to_owned))?)),
             _ => return None,

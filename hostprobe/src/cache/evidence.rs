@@ -44,6 +44,9 @@ const PARTS: [&Part; 6] = [
     &modules::NAMES,
 ];
 
+/// About as many bytes as the answers of a host have.
+const SEEN: usize = 32 << 10;
+
 /// The clock of a file system is not finer than this: what was written later than this before it was read may have been
 /// written again since, and have the same time.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -75,46 +78,55 @@ fn begins(path: &str, pattern: &str) -> bool {
     digits > 0 && rest[digits..].starts_with(after)
 }
 
-/// What has to be looked at again: a question, or nothing where the status is enough; then the path.
-pub(super) type Asked = (String, String);
+/// What has to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked<'a> {
+    /// Empty where the status is enough.
+    pub(super) question: &'a str,
+    pub(super) path: &'a str,
+    /// How much of the path is a directory that is worth holding open for what is asked next.
+    pub(super) held: usize,
+}
 
 /// What a recorded probe rests on: its questions, and the digest of all that [`now`] finds for them. None where something
 /// cannot be told to stand: a call of an unknown kind, a file that was just written.
-pub(super) fn of(snapshot: &Snapshot, began: SystemTime) -> Option<(Vec<Asked>, Digest)> {
+pub(super) fn of(snapshot: &Snapshot, began: SystemTime) -> Option<(Vec<Asked<'_>>, Digest)> {
     let calls = snapshot.machine.iter().flat_map(|machine| machine.calls.keys());
     if calls.into_iter().any(|call| !FIXED_CALLS.contains(&call.as_str())) {
         return None;
     }
-    let (mut asked, mut seen): (Vec<Asked>, _) = (Vec::new(), machine()?);
+    let (mut asked, mut seen): (Vec<Asked<'_>>, _) = (Vec::new(), machine()?);
     for (path, question, answer) in snapshot.answers() {
-        if path.contains('\n') || question == "start" && way(path, question) == Way::Again {
+        if question == "start" && way(path, question) == Way::Again {
             return None;
         }
         match way(path, question) {
             Way::Fixed => {}
-            Way::Status if asked.last().is_some_and(|(question, last)| last == path && question.is_empty()) => {}
+            Way::Status if asked.last().is_some_and(|last| last.path == path && last.question.is_empty()) => {}
             Way::Status => {
                 status(path, Some(began.checked_sub(SETTLED)?), &mut seen)?;
-                asked.push((String::new(), path.to_owned()));
+                asked.push(Asked { question: "", path, held: 0 });
             }
             Way::Again => {
                 put(answer, &mut seen);
-                asked.push((question.to_owned(), path.to_owned()));
+                asked.push(Asked { question, path, held: 0 });
             }
         }
+    }
+    for at in 1..asked.len() {
+        asked[at - 1].held = shared(asked[at - 1].path, asked[at].path).map_or(0, str::len);
     }
     Some((asked, Digest::of(&seen)))
 }
 
 /// The digest of what the same questions find now; None where that cannot be told.
-pub(super) fn now<'a>(asked: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Digest> {
+pub(super) fn now(asked: &[Asked<'_>]) -> Option<Digest> {
     let (mut seen, mut root) = (machine()?, HostRoot::running());
-    let mut asked = asked.peekable();
-    while let Some((question, path)) = asked.next() {
-        root.stand_in(path, asked.peek().and_then(|(_, next)| shared(path, next)));
-        match question {
+    for Asked { question, path, held } in asked {
+        root.stand_in(path, path.get(..*held).filter(|dir| !dir.is_empty()));
+        match *question {
             "" => status(path, None, &mut seen)?,
-            question => put(&again(&root, path, question)?, &mut seen),
+            question => ask_again(&root, path, question, &mut seen)?,
         }
     }
     Some(Digest::of(&seen))
@@ -130,9 +142,9 @@ fn shared<'a>(path: &'a str, next: &str) -> Option<&'a str> {
 
 /// What stands for all that is [`FIXED`], and for the code that made the facts.
 fn machine() -> Option<Vec<u8>> {
-    let root = HostRoot::running();
-    let mut seen = root.bytes(BOOT).ok()?;
-    seen.extend(root.bytes(PROCESSORS).unwrap_or_default());
+    let (root, mut seen) = (HostRoot::running(), Vec::with_capacity(SEEN));
+    root.live_bytes_onto(&mut seen, BOOT).ok()?;
+    ask_again(&root, PROCESSORS, "file", &mut seen)?;
     status("/proc/self/exe", None, &mut seen)?;
     root.with_cpuid(|cpuid| leaves(cpuid, &mut seen));
     Some(seen)
@@ -152,7 +164,7 @@ fn status(path: &str, before: Option<SystemTime>, seen: &mut Vec<u8>) -> Option<
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            seen.extend(b"-\n");
+            put(&Answer::Missing, seen);
             return Some(());
         }
         Err(_) => return None,
@@ -161,10 +173,12 @@ fn status(path: &str, before: Option<SystemTime>, seen: &mut Vec<u8>) -> Option<
     if before.is_some_and(|before| changed > before) {
         return None;
     }
+    let before = seen.len();
     let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
     let identity = [found.dev(), found.ino(), found.size(), u64::from(found.mode())];
     identity.iter().for_each(|number| seen.extend(number.to_le_bytes()));
     times.iter().for_each(|number| seen.extend(number.to_le_bytes()));
+    put_end(b's', seen.len() - before, seen);
     Some(())
 }
 
@@ -174,45 +188,55 @@ fn since_epoch(found: &fs::Metadata) -> Option<Duration> {
 
 /// An answer, so that no other one has the same bytes.
 fn put(answer: &Answer, seen: &mut Vec<u8>) {
-    let mut bytes = |tag: u8, bytes: &[u8]| {
-        seen.push(tag);
-        seen.extend((bytes.len() as u64).to_le_bytes());
-        seen.extend(bytes);
-    };
     match answer {
-        Answer::Text(content) => bytes(b't', content.as_bytes()),
-        Answer::Base64(content) => bytes(b'b', content),
-        Answer::Names(names) => bytes(b'n', names.join("\n").as_bytes()),
-        Answer::Is(is) => bytes(b'i', &[u8::from(*is)]),
-        Answer::Missing => bytes(b'm', &[]),
-        Answer::Errno(errno) => bytes(b'e', &errno.to_le_bytes()),
-        Answer::Unreadable(why) => bytes(b'u', why.as_bytes()),
+        Answer::Text(content) => put_bytes(b'b', content.as_bytes(), seen),
+        Answer::Base64(content) => put_bytes(b'b', content, seen),
+        Answer::Names(names) => put_bytes(b'n', names.join("\n").as_bytes(), seen),
+        Answer::Is(is) => put_bytes(b'i', &[u8::from(*is)], seen),
+        Answer::Missing => put_bytes(b'm', &[], seen),
+        Answer::Errno(errno) => put_bytes(b'e', &errno.to_le_bytes(), seen),
+        Answer::Unreadable(why) => put_bytes(b'u', why.as_bytes(), seen),
     }
 }
 
+fn put_bytes(tag: u8, bytes: &[u8], seen: &mut Vec<u8>) {
+    seen.extend(bytes);
+    put_end(tag, bytes.len(), seen);
+}
+
+/// Behind an answer of so many bytes: read from the end, there is one way to read all of them.
+fn put_end(tag: u8, length: usize, seen: &mut Vec<u8>) {
+    seen.extend((length as u64).to_le_bytes());
+    seen.push(tag);
+}
+
 /// Asks a recorded question again; None where it is no question that can be.
-fn again(root: &HostRoot, path: &str, question: &str) -> Option<Answer> {
+fn ask_again(root: &HostRoot, path: &str, question: &str, seen: &mut Vec<u8>) -> Option<()> {
+    let before = seen.len();
     let answer = match question.split_once(' ') {
         None => match question {
-            "file" => root.bytes(path).map(Answer::bytes),
-            "names" => root.names(path).map(Answer::Names),
-            "exists" => root.exists(path).map(Answer::Is),
-            "regular" => root.is_regular(path).map(Answer::Is),
-            "automount" => root.awaits_mount(path).map(Answer::Is),
+            "file" => match root.live_bytes_onto(seen, path) {
+                Ok(()) => return Some(put_end(b'b', seen.len() - before, seen)),
+                Err(failed) => Err(failed),
+            },
+            "names" => root.live_names(path).map(Answer::Names),
+            "exists" => root.live_exists(path).map(Answer::Is),
+            "regular" => root.live_regular(path).map(Answer::Is),
+            "automount" => root.live_automount(path).map(Answer::Is),
             _ => return None,
         },
         Some(("only", name)) => {
-            let part = PARTS.into_iter().find(|part| part.path == path && part.name == name)?;
-            root.text_of(part).map(Answer::Text)
+            root.live_text_of(PARTS.into_iter().find(|part| part.path == path && part.name == name)?)
         }
-        Some(("with", child)) => root.names_with(path, child).map(Answer::Names),
+        Some(("with", child)) => root.live_names_with(path, child).map(Answer::Names),
         Some(("part", range)) => {
             let (offset, length) = range.split_once(' ')?;
-            root.part(path, offset.parse().ok()?, length.parse().ok()?).map(Answer::bytes)
+            root.live_part(path, offset.parse().ok()?, length.parse().ok()?)
         }
         Some(_) => return None,
     };
-    Some(answer.unwrap_or_else(Answer::of_error))
+    put(&answer.unwrap_or_else(|failed| failed), seen);
+    Some(())
 }
 
 #[cfg(test)]
@@ -246,7 +270,7 @@ mod tests {
         let snapshot = root.into_snapshot().unwrap();
         let root = HostRoot::running();
         for (path, question, _) in snapshot.answers().filter(|(path, question, _)| way(path, question) == Way::Again) {
-            assert!(again(&root, path, question).is_some(), "{path} {question}");
+            assert!(ask_again(&root, path, question, &mut Vec::new()).is_some(), "{path} {question}");
         }
     }
 

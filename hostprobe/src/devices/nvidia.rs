@@ -184,7 +184,7 @@ fn set_gpudirect(root: &HostRoot, facts: &mut Facts) {
     const LOADED: &str = "kernel.loadedmodule";
     for name in GPUDIRECT {
         let seen = match (facts.features.flags.get(LOADED), facts.features.unknown.get(LOADED)) {
-            (Some(loaded), _) if loaded.elements.contains_key(name) => Seen::Known(true),
+            (Some(loaded), _) if loaded.elements.contains(name) => Seen::Known(true),
             (None, Some(why)) => Seen::Unknown(why.clone()),
             _ => Seen::Absent,
         };

@@ -1,7 +1,7 @@
 //! Owns the reading of files of a root that lies on this machine: bounded, and never outside the root.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
@@ -10,7 +10,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, o
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{AUTOFS_SUPER_MAGIC, fstatfs};
 
-use super::{HostRoot, Place, ReadError};
+use super::{HostRoot, Part, Place};
+use crate::snapshot::Answer;
 
 /// The longest file that is read, in bytes. No file that is read here comes near it.
 const FILE_LIMIT: usize = 1 << 20;
@@ -20,6 +21,15 @@ const ENTRY_LIMIT: usize = 4096;
 
 /// `openat2` may be asked to try again when something is renamed beneath it.
 const TRIES: usize = 8;
+
+/// Opening a pipe or a terminal must not wait, nor make it this program's own.
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
+/// Where the kernel makes up what files say.
+const KERNEL: [&str; 2] = ["/proc/", "/sys/"];
+
+/// Those among them that say it at once.
+const IN_ONE_PIECE: [&str; 5] = ["/sys/block/", "/sys/bus/", "/sys/class/", "/sys/devices/", "/sys/module/"];
 
 /// A directory that is held open, or is known not to be there.
 #[derive(Debug)]
@@ -50,63 +60,93 @@ impl Near {
     }
 }
 
+/// What was looked for, or the answer that says why there is nothing.
+type Found<T> = Result<T, Answer>;
+
 impl HostRoot {
-    pub(super) fn live_bytes(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        // Most files of the kernel are shorter.
-        let mut bytes = Vec::with_capacity(1000);
-        let file = self.file(path)?;
-        file.take(FILE_LIMIT as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| ReadError::Failed(path.to_owned(), errno_of(&error)))?;
-        if bytes.len() > FILE_LIMIT {
-            return Err(ReadError::Unreadable(path.to_owned(), format!("longer than {FILE_LIMIT} bytes")));
-        }
-        Ok(bytes)
+    pub(super) fn live_bytes(&self, path: &str) -> Found<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.live_bytes_onto(&mut bytes, path).map(|()| bytes)
     }
 
-    pub(super) fn live_until(
-        &self,
-        path: &str,
-        limit: usize,
-        enough: impl Fn(&[u8]) -> bool,
-    ) -> Result<Vec<u8>, ReadError> {
+    /// Appends what is in the file to `bytes`; nothing where it cannot be read.
+    pub(crate) fn live_bytes_onto(&self, bytes: &mut Vec<u8>, path: &str) -> Found<()> {
+        let before = bytes.len();
+        let read = if self.is_running() && KERNEL.iter().any(|place| path.starts_with(place)) {
+            self.kernel_bytes_onto(bytes, path)
+        } else {
+            self.file(path).and_then(|file| to_end(file, bytes))
+        };
+        if read.is_err() {
+            bytes.truncate(before);
+        }
+        read
+    }
+
+    /// The same of a file that the running kernel makes up. What gives some bytes is such a file; what else it may be (a mask,
+    /// a directory) is only asked where nothing comes.
+    fn kernel_bytes_onto(&self, bytes: &mut Vec<u8>, path: &str) -> Found<()> {
+        let mut file = File::from(self.open(path, READ).map_err(Answer::of_errno)?);
+        let mut start = [0; 512];
+        // Attributes of devices come in one piece of at most a page (Linux, filesystems/sysfs.rst), so that a short one is all.
+        if IN_ONE_PIECE.iter().any(|place| path.starts_with(place))
+            && let Ok(length @ 1..) = file.read(&mut start)
+        {
+            bytes.extend_from_slice(&start[..length]);
+            if length < start.len() {
+                return Ok(());
+            }
+        }
+        let before = bytes.len();
+        let read = to_end(&file, bytes);
+        if read.is_err() || bytes.len() == before {
+            require_regular(&file)?;
+        }
+        read
+    }
+
+    pub(super) fn live_until(&self, path: &str, limit: usize, enough: impl Fn(&[u8]) -> bool) -> Found<Vec<u8>> {
         let mut file = self.file(path)?;
         let (mut bytes, mut chunk) = (Vec::with_capacity(8192), [0; 4096]);
         loop {
-            let read = file.read(&mut chunk).map_err(|error| ReadError::Failed(path.to_owned(), errno_of(&error)))?;
+            let read = file.read(&mut chunk).map_err(|error| failed(&error))?;
             bytes.extend_from_slice(&chunk[..read]);
             if read == 0 || enough(&bytes) {
                 return Ok(bytes);
             }
             if bytes.len() > limit {
-                return Err(ReadError::Unreadable(path.to_owned(), format!("no end within {limit} bytes")));
+                return Err(Answer::Unreadable(format!("no end within {limit} bytes")));
             }
         }
     }
 
-    pub(super) fn live_part(&self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
-        let failed = |error: std::io::Error| ReadError::Failed(path.to_owned(), errno_of(&error));
-        let mut file = self.file(path)?;
-        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-        let length = length.min(FILE_LIMIT);
-        let mut bytes = Vec::with_capacity(length);
-        file.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(bytes)
+    /// The part that counts of a file.
+    pub(crate) fn live_text_of(&self, part: &Part) -> Found<Answer> {
+        let bytes = self.live_bytes(part.path)?;
+        Ok(Answer::Text((part.of)(&String::from_utf8_lossy(&bytes))))
     }
 
-    pub(super) fn live_names(&self, path: &str) -> Result<Vec<String>, ReadError> {
-        let failed = |errno| missing_or_failed(path, errno);
-        let fd = self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
-        let mut dir = Dir::from_fd(fd).map_err(failed)?;
+    pub(crate) fn live_part(&self, path: &str, offset: u64, length: usize) -> Found<Answer> {
+        let mut file = self.file(path)?;
+        file.seek(SeekFrom::Start(offset)).map_err(|error| failed(&error))?;
+        let length = length.min(FILE_LIMIT);
+        let mut bytes = Vec::with_capacity(length);
+        file.take(length as u64).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        Ok(Answer::bytes(bytes))
+    }
+
+    pub(crate) fn live_names(&self, path: &str) -> Found<Vec<String>> {
+        let fd = self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(Answer::of_errno)?;
+        let dir = Dir::from_fd(fd).map_err(Answer::of_errno)?;
         let mut names = Vec::new();
-        for entry in dir.iter() {
-            let entry = entry.map_err(failed)?;
+        for entry in dir {
+            let entry = entry.map_err(Answer::of_errno)?;
             let name = entry.file_name().to_string_lossy();
             if name == "." || name == ".." {
                 continue;
             }
             if names.len() == ENTRY_LIMIT {
-                return Err(ReadError::Unreadable(path.to_owned(), format!("more than {ENTRY_LIMIT} entries")));
+                return Err(Answer::Unreadable(format!("more than {ENTRY_LIMIT} entries")));
             }
             names.push(name.into_owned());
         }
@@ -114,7 +154,7 @@ impl HostRoot {
         Ok(names)
     }
 
-    pub(super) fn live_names_with(&self, path: &str, child: &str) -> Result<Vec<String>, ReadError> {
+    pub(crate) fn live_names_with(&self, path: &str, child: &str) -> Found<Vec<String>> {
         let mut names = Vec::new();
         for name in self.live_names(path)? {
             if self.live_exists(&format!("{path}/{name}/{child}"))? {
@@ -124,41 +164,38 @@ impl HostRoot {
         Ok(names)
     }
 
-    pub(super) fn live_exists(&self, path: &str) -> Result<bool, ReadError> {
+    pub(crate) fn live_exists(&self, path: &str) -> Found<bool> {
         // Of the running machine one call is enough; like an open that only names, it mounts nothing (stat(2)).
         let found = match &self.place {
             Place::Running => self.in_place(path, |place, path| fstatat(place, path, AtFlags::empty()).map(drop)),
             Place::Beneath(_) | Place::Recorded(_) => self.open(path, OFlag::O_PATH).map(drop),
         };
-        match found.map_err(|errno| missing_or_failed(path, errno)) {
+        match found.map_err(Answer::of_errno) {
             Ok(()) => Ok(true),
-            Err(ReadError::Missing(_)) => Ok(false),
-            Err(error) => Err(error),
+            Err(Answer::Missing) => Ok(false),
+            Err(failed) => Err(failed),
         }
     }
 
-    pub(super) fn live_regular(&self, path: &str) -> Result<bool, ReadError> {
-        let failed = |errno| missing_or_failed(path, errno);
-        let stat = fstat(self.open(path, OFlag::O_PATH).map_err(failed)?.as_fd()).map_err(failed)?;
-        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+    pub(crate) fn live_regular(&self, path: &str) -> Found<bool> {
+        let place = self.open(path, OFlag::O_PATH).map_err(Answer::of_errno)?;
+        is_regular(&place)
     }
 
     /// A path that is only named mounts nothing (open(2), `O_PATH`).
-    pub(super) fn live_automount(&self, path: &str) -> Result<bool, ReadError> {
-        let failed = |errno| missing_or_failed(path, errno);
-        let place = self.open(path, OFlag::O_PATH).map_err(failed)?;
-        Ok(fstatfs(place.as_fd()).map_err(failed)?.filesystem_type() == AUTOFS_SUPER_MAGIC)
+    pub(crate) fn live_automount(&self, path: &str) -> Found<bool> {
+        let place = self.open(path, OFlag::O_PATH).map_err(Answer::of_errno)?;
+        Ok(fstatfs(place.as_fd()).map_err(Answer::of_errno)?.filesystem_type() == AUTOFS_SUPER_MAGIC)
     }
 
-    fn file(&self, path: &str) -> Result<File, ReadError> {
-        let failed = |errno| missing_or_failed(path, errno);
+    fn file(&self, path: &str) -> Found<File> {
         if !self.is_running() {
             // A recorded root may hold pipes and device nodes: opening one of those can block or do something.
-            let place = self.open(path, OFlag::O_PATH).map_err(failed)?;
-            require_regular(&place, path)?;
+            let place = self.open(path, OFlag::O_PATH).map_err(Answer::of_errno)?;
+            require_regular(&place)?;
         }
-        let fd = self.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).map_err(failed)?;
-        require_regular(&fd, path)?;
+        let fd = self.open(path, READ).map_err(Answer::of_errno)?;
+        require_regular(&fd)?;
         Ok(File::from(fd))
     }
 
@@ -191,21 +228,25 @@ impl HostRoot {
     }
 }
 
-fn require_regular(fd: &OwnedFd, path: &str) -> Result<(), ReadError> {
-    let stat = fstat(fd.as_fd()).map_err(|errno| missing_or_failed(path, errno))?;
-    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFREG => Ok(()),
-        _ => Err(ReadError::Unreadable(path.to_owned(), "not a regular file".to_owned())),
+/// The rest of a file.
+fn to_end(file: impl Read, bytes: &mut Vec<u8>) -> Found<()> {
+    // Most files of the kernel are shorter than a page.
+    bytes.reserve(4096);
+    match file.take(FILE_LIMIT as u64 + 1).read_to_end(bytes) {
+        Ok(length) if length > FILE_LIMIT => Err(Answer::Unreadable(format!("longer than {FILE_LIMIT} bytes"))),
+        read => read.map(drop).map_err(|error| failed(&error)),
     }
 }
 
-fn missing_or_failed(path: &str, errno: Errno) -> ReadError {
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR => ReadError::Missing(path.to_owned()),
-        errno => ReadError::Failed(path.to_owned(), errno),
-    }
+fn require_regular(fd: &impl AsFd) -> Found<()> {
+    if is_regular(fd)? { Ok(()) } else { Err(Answer::Unreadable("not a regular file".to_owned())) }
 }
 
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+fn is_regular(fd: &impl AsFd) -> Found<bool> {
+    let stat = fstat(fd.as_fd()).map_err(Answer::of_errno)?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+}
+
+fn failed(error: &std::io::Error) -> Answer {
+    Answer::Errno(error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }

@@ -61,16 +61,15 @@ impl Kernel {
     pub(super) fn new(features: &Features) -> Self {
         let mut kernel = Self::default();
         if let Some(options) = features.attributes.get(CONFIG) {
-            let known =
-                options.elements.iter().map(|(name, value)| (name.clone(), Fact::known(value.as_str(), CONFIG)));
-            let on = options.elements.iter().filter(|(_, value)| matches!(value.as_str(), "y" | "m" | "true"));
-            let on: BTreeSet<String> = on.map(|(name, _)| name.clone()).collect();
+            let known = options.elements.iter().map(|(name, value)| (name.to_owned(), Fact::known(value, CONFIG)));
+            let on = options.elements.iter().filter(|(_, value)| matches!(*value, "y" | "m" | "true"));
+            let on: BTreeSet<String> = on.map(|(name, _)| name.to_owned()).collect();
             kernel.configurations = Some(Fact::known(on, CONFIG));
             kernel.options = Answers { known: known.collect(), others: Some(Fact::absent(CONFIG)) };
         }
         for feature in [LOADED, ENABLED] {
-            let names = features.flags.get(feature).into_iter().flat_map(|flags| flags.elements.keys());
-            kernel.modules.known.extend(names.map(|name| (name.clone(), Fact::known(true, feature))));
+            let names = features.flags.get(feature).into_iter().flat_map(|flags| flags.elements.names());
+            kernel.modules.known.extend(names.map(|name| (name.to_owned(), Fact::known(true, feature))));
         }
         if features.flags.contains_key(ENABLED) {
             kernel.modules.others = Some(Fact::absent(ENABLED));

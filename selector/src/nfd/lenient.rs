@@ -10,6 +10,7 @@ use super::view::{MATCHED, Seen, View};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::facts::{Fact, State};
+use crate::features::{Attributes, Flags};
 use crate::json;
 use crate::matching::{Assessment, Host};
 use crate::ranking::Specificity;
@@ -179,8 +180,8 @@ impl Rules<'_> {
         }
         let one = |(name, expression): (&String, &Option<Expression>)| {
             let Some(expression) = expression else { return (Answer::Unknown, "an empty expression".to_owned()) };
-            let flag = seen.flags.map(|flags| flags.contains_key(name));
-            let value = seen.attributes.map(|attributes| attributes.get(name).map(String::as_str));
+            let flag = seen.flags.map(|flags| flags.contains(name));
+            let value = seen.attributes.map(|attributes| attributes.get(name));
             if flag != Some(true)
                 && value.flatten().is_none()
                 && expression.op != Op::Any
@@ -241,9 +242,10 @@ impl Rules<'_> {
     }
 
     fn names(&self, feature: &str, expression: &Expression, seen: Seen<'_>) -> Found {
-        let flags = seen.flags.into_iter().flatten().map(|(name, _)| name);
-        let attributes = seen.attributes.into_iter().flatten().map(|(name, _)| name);
-        let instances = seen.instances.into_iter().flatten().flat_map(|instance| instance.attributes.keys());
+        let flags = seen.flags.into_iter().flat_map(Flags::names);
+        let attributes = seen.attributes.into_iter().flat_map(Attributes::names);
+        let instances =
+            seen.instances.into_iter().flatten().flat_map(|instance| instance.attributes.keys().map(String::as_str));
         let (mut answer, mut why) = (Answer::False, "no element has such a name".to_owned());
         for name in flags.chain(attributes).chain(instances) {
             let (holds, reason) = expression.lenient(true, Some(name));

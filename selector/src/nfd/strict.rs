@@ -10,7 +10,7 @@ use super::expression::Expression;
 use super::spec::{Rule, Spec, Term};
 use super::template::{self, Matched, TemplateError};
 use super::view::{Seen, View};
-use crate::features::Features;
+use crate::features::{Attributes, Features, Flags};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -217,7 +217,7 @@ fn multi<'s>(
         let absent = expression.op == super::expression::Op::DoesNotExist;
         let (mut some, mut refuted) = (false, false);
         if let Some(flags) = seen.flags {
-            let holds = expression.strict(flags.contains_key(name), None).map_err(Stop::Error)?;
+            let holds = expression.strict(flags.contains(name), None).map_err(Stop::Error)?;
             if holds {
                 elements.push(element(name, None));
                 found.insert(name, expression);
@@ -226,7 +226,7 @@ fn multi<'s>(
             refuted |= !holds && absent;
         }
         if let (Some(attributes), false) = (seen.attributes, refuted) {
-            let value = attributes.get(name).map(String::as_str);
+            let value = attributes.get(name);
             let holds = expression.strict(value.is_some(), value).map_err(Stop::Error)?;
             if holds {
                 elements.push(element(name, Some(value.unwrap_or_default())));
@@ -261,12 +261,12 @@ fn multi<'s>(
 /// NFD's `MatchNamesMulti`.
 fn names(expression: &Expression, seen: Seen<'_>, elements: &mut Elements) -> Result<bool, Stop> {
     let mut named = Vec::new();
-    for name in seen.flags.into_iter().flatten().map(|(name, _)| name) {
+    for name in seen.flags.into_iter().flat_map(Flags::names) {
         if expression.strict(true, Some(name)).map_err(Stop::Error)? {
             named.push(element(name, None));
         }
     }
-    for (name, value) in seen.attributes.into_iter().flatten() {
+    for (name, value) in seen.attributes.into_iter().flat_map(Attributes::iter) {
         if expression.strict(true, Some(name)).map_err(Stop::Error)? {
             named.push(element(name, Some(value)));
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::features::{Features, Instance, Nothing};
+use crate::features::{Attributes, Features, Flags, Instance};
 
 /// The feature that earlier rules fill with their vars.
 pub(super) const MATCHED: &str = "rule.matched";
@@ -11,7 +11,7 @@ pub(super) const MATCHED: &str = "rule.matched";
 /// What one rule sees.
 pub(super) struct View<'a> {
     pub(super) features: &'a Features,
-    matched: Option<BTreeMap<String, String>>,
+    matched: Option<Attributes>,
     /// Why not all vars are known.
     pub(super) vars_unknown: Option<String>,
 }
@@ -19,8 +19,8 @@ pub(super) struct View<'a> {
 /// One feature: what there is of it in each family.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'v> {
-    pub(super) flags: Option<&'v BTreeMap<String, Nothing>>,
-    pub(super) attributes: Option<&'v BTreeMap<String, String>>,
+    pub(super) flags: Option<&'v Flags>,
+    pub(super) attributes: Option<&'v Attributes>,
     pub(super) instances: Option<&'v [Instance]>,
 }
 
@@ -46,6 +46,8 @@ impl<'a> View<'a> {
 
     /// Takes what came out of a rule; with no vars, too, the feature exists from then on.
     pub(super) fn insert(&mut self, vars: BTreeMap<String, String>) {
-        self.matched.get_or_insert_default().extend(vars);
+        let matched = self.matched.take().unwrap_or_default();
+        let vars = vars.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.matched = Some(matched.iter().chain(vars).collect());
     }
 }

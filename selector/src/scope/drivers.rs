@@ -48,7 +48,7 @@ pub(super) fn narrow(facts: &mut Facts, which: &BTreeMap<Kind, Which>) {
         };
         for name in MODULES {
             let family = facts.features.flags.get_mut(name);
-            let was_there = family.is_some_and(|family| family.elements.remove(driver).is_some());
+            let was_there = family.is_some_and(|family| family.elements.remove(driver));
             if let Some(why) = unknown.filter(|_| was_there) {
                 facts.features.set_unknown(&format!("{name}/{driver}"), why);
             }

@@ -64,10 +64,9 @@ fn nodes(facts: &mut Facts, scope: &Scope) {
         }
     }
     let Some(family) = facts.features.attributes.get_mut(KVM_FEATURE) else { return };
-    let is_on = |value: &String| value == "true";
-    match (family.elements.get("enabled").is_some_and(is_on), held(KVM)) {
+    match (family.elements.get("enabled") == Some("true"), held(KVM)) {
         (false, _) | (true, Held::Yes) => {}
-        (true, Held::No) => drop(family.elements.insert("enabled".to_owned(), "false".to_owned())),
+        (true, Held::No) => family.elements.insert("enabled", "false"),
         (true, Held::Untold(why)) => {
             family.elements.remove("enabled");
             facts.features.set_unknown(&format!("{KVM_FEATURE}/enabled"), why);
@@ -400,7 +399,7 @@ mod tests {
             let found = narrowed(whole.clone(), &spec, &[]);
             let of_keys: String = NODES.iter().map(|(key, _)| letter(&found, HOST, key)).collect();
             let feature = found.features.attributes[KVM_FEATURE].elements.get("enabled");
-            assert_eq!((of_keys.as_str(), feature.map_or("?", String::as_str)), (letters, enabled), "{spec}");
+            assert_eq!((of_keys.as_str(), feature.unwrap_or("?")), (letters, enabled), "{spec}");
             assert_eq!(feature.is_none(), found.features.unknown.contains_key("kernel.kvm/enabled"), "{spec}");
         }
         let without = narrowed(host(&[]), &device("/dev/kvm"), &[]);

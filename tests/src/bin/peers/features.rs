@@ -108,12 +108,12 @@ fn keys(features: &Features, labels: &BTreeMap<String, String>) -> BTreeMap<Stri
     let mut keys = BTreeMap::new();
     for (feature, set) in &features.flags {
         keys.insert(format!("flags/{feature}"), "set".to_owned());
-        keys.extend(set.elements.keys().map(|flag| (format!("flags/{feature}/{flag}"), "there".to_owned())));
+        keys.extend(set.elements.names().map(|flag| (format!("flags/{feature}/{flag}"), "there".to_owned())));
     }
     for (feature, set) in &features.attributes {
         keys.insert(format!("attributes/{feature}"), "set".to_owned());
         let elements = set.elements.iter();
-        keys.extend(elements.map(|(name, value)| (format!("attributes/{feature}/{name}"), value.clone())));
+        keys.extend(elements.map(|(name, value)| (format!("attributes/{feature}/{name}"), value.to_owned())));
     }
     for (feature, set) in &features.instances {
         keys.insert(format!("instances/{feature}"), "set".to_owned());

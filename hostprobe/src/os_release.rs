@@ -49,7 +49,7 @@ fn set_feature(read: &Seen<String>, features: &mut Features) {
         Seen::Absent => return,
         Seen::Unknown(why) => return features.set_unknown(FEATURE, why),
     };
-    let version = elements.get("VERSION_ID").map(|version| components(version));
+    let version = elements.get("VERSION_ID").map(components);
     features.attributes.insert(FEATURE.to_owned(), Elements { elements });
     for (name, part) in ["VERSION_ID.major", "VERSION_ID.minor"].iter().zip(version.into_iter().flatten()) {
         if let Some(part) = part {

@@ -216,7 +216,10 @@ fn ask_again(root: &HostRoot, path: &str, question: &str, seen: &mut Vec<u8>) ->
     let answer = match question.split_once(' ') {
         None => match question {
             "file" => match root.live_bytes_onto(seen, path) {
-                Ok(()) => return Some(put_end(b'b', seen.len() - before, seen)),
+                Ok(()) => {
+                    put_end(b'b', seen.len() - before, seen);
+                    return Some(());
+                }
                 Err(failed) => Err(failed),
             },
             "names" => root.live_names(path).map(Answer::Names),

@@ -250,3 +250,42 @@ fn is_regular(fd: &impl AsFd) -> Found<bool> {
 fn failed(error: &std::io::Error) -> Answer {
     Answer::Errno(error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `modalias` of processors is longer than what is read first, `online` is shorter, and an empty one has to be told from a
+    /// directory or a mask.
+    #[test]
+    fn files_of_the_running_kernel_are_read_whole() {
+        let root = HostRoot::running();
+        for path in [
+            "/proc/self/mounts",
+            "/proc/sys/kernel/osrelease",
+            "/sys/devices/system/cpu/modalias",
+            "/sys/devices/system/cpu/online",
+            "/sys/devices/system/cpu/offline",
+        ] {
+            let Ok(whole) = std::fs::read(path) else { continue };
+            let mut bytes = b"before".to_vec();
+            root.live_bytes_onto(&mut bytes, path).unwrap();
+            assert_eq!(bytes, [&b"before"[..], &whole].concat(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_leaves_nothing_behind() {
+        let (root, mut bytes) = (HostRoot::running(), b"before".to_vec());
+        for (path, expected) in [
+            ("/sys/devices", Answer::Unreadable("not a regular file".to_owned())),
+            ("/proc/self", Answer::Unreadable("not a regular file".to_owned())),
+            ("/dev/null", Answer::Unreadable("not a regular file".to_owned())),
+            ("/sys/devices/system/cpu/nothing", Answer::Missing),
+            ("/proc/version/nothing", Answer::Missing),
+        ] {
+            assert_eq!(root.live_bytes_onto(&mut bytes, path), Err(expected), "{path}");
+            assert_eq!(bytes, b"before", "{path}");
+        }
+    }
+}

@@ -32,7 +32,8 @@ impl<const N: usize> Packed<N> {
     /// The records whose texts end at `ends` of `text`; `None` where they are no such records.
     pub fn of(text: &str, ends: Vec<usize>) -> Option<Self> {
         let packed = Self { text: text.to_owned(), ends };
-        let whole = packed.ends.len() % N == 0 && packed.ends.last().copied().unwrap_or_default() == text.len();
+        let whole =
+            packed.ends.len().is_multiple_of(N) && packed.ends.last().copied().unwrap_or_default() == text.len();
         let cut = packed.ends.is_sorted() && packed.ends.iter().all(|end| text.is_char_boundary(*end));
         (whole && cut && packed.names().is_sorted_by(|one, next| one < next)).then_some(packed)
     }

@@ -6,6 +6,10 @@ use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+mod objects;
+
+use objects::Objects;
+
 /// How deep objects and arrays may be nested in anything that bestfit reads.
 pub const MAX_DEPTH: usize = 32;
 
@@ -32,10 +36,10 @@ pub enum JsonError {
     },
 }
 
-/// Reads `bytes`, at most `limit` of them, as a `T`.
+/// Reads `bytes`, at most `limit` of them, as a `T`. What `T` has as a struct must be an object there.
 pub fn read<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, JsonError> {
     check(bytes, limit)?;
-    serde_json::from_slice(bytes).map_err(located)
+    T::deserialize(Objects(&mut serde_json::Deserializer::from_slice(bytes))).map_err(located)
 }
 
 /// Checks size, syntax, depth and duplicate keys without keeping anything.
@@ -156,6 +160,38 @@ mod tests {
         assert_eq!(error(""), "line 1 column 0: EOF while parsing a value");
         assert_eq!(error("{} x"), "line 1 column 4: trailing characters");
         assert!(error("{\"\\u001b[2J\":1,\"\\u001b[2J\":1}").contains("\u{fffd}[2J"));
+    }
+
+    /// serde takes a list of values for a struct with as many fields.
+    #[test]
+    fn a_list_is_no_object_however_deep_it_stands() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Outer {
+            #[serde(rename = "inner")]
+            _inner: Option<Inner>,
+            #[serde(rename = "all", default)]
+            _all: Vec<std::collections::BTreeMap<String, Inner>>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Inner {
+            #[serde(rename = "number")]
+            _number: u64,
+        }
+        let read = |text: &str| read::<Outer>(text.as_bytes(), 1 << 10).map(|_| ()).map_err(|error| error.to_string());
+        for good in [r#"{"inner": null}"#, r#"{"inner": {"number": 1}, "all": [{"a": {"number": 2}}]}"#] {
+            assert_eq!(read(good), Ok(()));
+        }
+        for (bad, column) in [
+            (r#"[{"number": 1}, []]"#, 1),
+            (r#"{"inner": [1]}"#, 11),
+            (r#"{"all": [{"a": [1]}]}"#, 16),
+            (r#"{"all": [[1]]}"#, 9),
+        ] {
+            let error = read(bad).unwrap_err();
+            let place = format!("line 1 column {column}: invalid type: sequence, expected ");
+            assert!(error.starts_with(&place), "{bad}: {error}");
+        }
+        assert!(read(r#"{"inner": 1}"#).unwrap_err().ends_with("invalid type: integer `1`, expected an object"));
     }
 
     #[test]

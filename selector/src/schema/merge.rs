@@ -106,8 +106,10 @@ impl Merge {
         }
         let mut draft = self.groups.remove(&file.id).unwrap_or_else(|| Draft::new(&file));
         let id = file.id.clone();
-        let at = |id: &str| file::place(text, id, file::place(text, "nodes", 0)?).map(|at| file::position(text, at));
-        for (at, message) in draft.add(name, file, site.then_some(base).flatten().as_ref(), &at) {
+        let position = |at: Option<usize>| at.map(|at| file::position(text, at));
+        let at = |id: &str| position(file::place(text, id, file::place(text, "nodes", 0)?));
+        let places = Places { node: &at, strip: position(file::place(text, "strip", 0)) };
+        for (at, message) in draft.add(name, file, site.then_some(base).flatten().as_ref(), &places) {
             self.error(name, at, message);
         }
         self.groups.insert(id, draft);
@@ -122,7 +124,14 @@ impl Merge {
     }
 }
 
-type Problem = (Option<(usize, usize)>, String);
+type Place = Option<(usize, usize)>;
+type Problem = (Place, String);
+
+/// Where things stand in a file.
+struct Places<'a> {
+    node: &'a dyn Fn(&str) -> Place,
+    strip: Place,
+}
 
 impl Draft {
     fn new(file: &File) -> Self {
@@ -142,17 +151,14 @@ impl Draft {
 
     /// Adds a file; what it may not do comes back, with its place.
     /// `before` is what a file of a site adds to.
-    fn add(
-        &mut self,
-        name: &str,
-        file: File,
-        before: Option<&Group>,
-        at: &dyn Fn(&str) -> Option<(usize, usize)>,
-    ) -> Vec<Problem> {
-        let mut problems = Vec::new();
+    fn add(&mut self, name: &str, file: File, before: Option<&Group>, places: &Places<'_>) -> Vec<Problem> {
+        let (mut problems, at) = (Vec::new(), places.node);
         let overridden = before.map(|_| overridden(&file)).unwrap_or_default();
         self.group.files.push(name.to_owned());
         self.group.aliases.extend(file.aliases);
+        if let Some(before) = before {
+            problems.extend(self.strips(&file.strip, before).map(|problem| (places.strip, problem)));
+        }
         self.group.strip.extend(file.strip);
         for (id, node) in &file.nodes {
             if let Some((key, value)) = value_node(id) {
@@ -190,6 +196,18 @@ impl Draft {
             None => self.protected.extend(file.nodes.keys().filter(|id| value_node(id).is_none()).cloned()),
         }
         problems
+    }
+
+    /// Prefixes by which names that the built-in schemas speak of would come to mean something else.
+    fn strips<'f>(&'f self, strip: &'f [String], before: &'f Group) -> impl Iterator<Item = String> {
+        let aliases =
+            before.key_aliases.iter().filter(|(_, key)| self.protected.contains(*key)).map(|(alias, _)| alias);
+        let names: Vec<&str> = self.protected.iter().chain(aliases).map(|name| name.trim_end_matches('*')).collect();
+        strip.iter().filter_map(move |prefix| {
+            let taken = names.iter().find(|name| name.starts_with(prefix.as_str()) || prefix.starts_with(**name))?;
+            let (prefix, taken) = (json::plain(prefix, 100), json::plain(taken, 100));
+            Some(format!("\"strip\": {prefix:?} takes names away from the built-in {taken:?}"))
+        })
     }
 
     /// Whether a built-in key, or a family that covers it, says what `id` means.
@@ -262,8 +280,7 @@ fn loosened(name: &str, before: &Group, after: &Group) -> Vec<String> {
         .map(|alias| format!("{} means another key", json::plain(alias, 100)))
         .collect();
     if let Some(prefix) = name.strip_suffix('*') {
-        let taken =
-            after.key_aliases.iter().filter(|(alias, key)| alias.starts_with(prefix) && !key.starts_with(prefix));
+        let taken = after.key_aliases.iter().filter(|(alias, _)| alias.starts_with(prefix));
         let taken = taken.filter(|(alias, _)| before.key(alias).is_some_and(|(key, _)| key == alias.as_str()));
         found.extend(taken.map(|(alias, _)| format!("{} means another key", json::plain(alias, 100))));
     }
@@ -273,6 +290,9 @@ fn loosened(name: &str, before: &Group, after: &Group) -> Vec<String> {
     let read =
         is.value_aliases.iter().filter(|(value, _)| !was.value_aliases.contains_key(*value) && had_meaning(value));
     found.extend(read.map(|(from, to)| format!("{} is read as {}", json::plain(from, 100), json::plain(to, 100))));
+    if was.values.is_none() && is.values.is_some() && matches!(is.kind, Type::Dag | Type::Enum) {
+        found.push("its values are those of the site".to_owned());
+    }
     if let (Some(was), Some(is)) = (&was.values, &is.values) {
         let pairs = was.names().flat_map(|value| is.above(value).map(move |above| (value, above)));
         let more = pairs.filter(|(value, above)| was.depth(above).is_some() && !was.satisfies(value, above));

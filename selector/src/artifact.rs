@@ -111,6 +111,15 @@ impl Content {
         }
     }
 
+    /// What it asks about: `group/key` under canonical names, as far as that is told without compiling it.
+    pub fn names(&self, schemas: &Schemas) -> BTreeSet<String> {
+        match self {
+            Self::Document(document) => document.names(schemas).into_iter().collect(),
+            Self::Sets(sets) => sets.iter().flat_map(|set| set.document.names(schemas)).collect(),
+            Self::NfdRules(spec) => spec.names().collect(),
+        }
+    }
+
     /// The groups that it names, under their canonical names: a newer artifact with the same ones replaces an older.
     pub fn groups(&self, schemas: &Schemas) -> BTreeSet<String> {
         match self {
@@ -346,6 +355,11 @@ pub fn in_force(mut artifacts: Vec<Parsed>, schemas: &Schemas) -> (Vec<Parsed>, 
 }
 
 impl Parsed {
+    /// How many things its documents ask for.
+    pub fn size(&self) -> usize {
+        self.layers.iter().map(|layer| layer.content.size()).sum()
+    }
+
     /// The groups that its documents name, under their canonical names.
     fn groups(&self, schemas: &Schemas) -> BTreeSet<String> {
         self.layers.iter().flat_map(|layer| layer.content.groups(schemas)).collect()

@@ -28,6 +28,9 @@ pub(crate) struct Candidate<'a> {
     pub(crate) denied: Option<String>,
 }
 
+/// Why nothing is known about any entry.
+pub(crate) const UNKNOWN_ARCHITECTURE: &str = "the architecture of this host is not known";
+
 /// What to do, and why.
 pub(crate) struct Choice {
     pub(crate) outcome: Outcome,
@@ -73,6 +76,12 @@ fn best(
     let stay = |why: &str| Choice::new(Outcome::Default, why.to_owned());
     let trust = &inputs.policy.trust;
     let strict = trust.mode == TrustMode::Require;
+    if candidates.is_empty() && default.is_none() {
+        let host = &inputs.host;
+        let why = format!("no entry runs on {}/{}", host.os, host.architecture);
+        let why = if host.is_known() { why } else { UNKNOWN_ARCHITECTURE.to_owned() };
+        return if strict { required(&why) } else { stay(&why) };
+    }
     match trust.mode {
         _ if any => {}
         TrustMode::Off | TrustMode::Warn => return stay("no entry has a compatibility artifact"),

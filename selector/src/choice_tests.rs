@@ -77,6 +77,43 @@ fn levels_do_not_turn_off_the_sites_own_rules() {
     assert!(decision.otherwise.is_some());
 }
 
+/// It is not for want of artifacts that nothing runs.
+#[test]
+fn where_no_entry_runs_the_reason_is_the_platform() {
+    let on = |architecture: &str| decided([Some(FITS), None], |inputs| inputs.host.architecture = architecture.into());
+    let verdicts = |decision: &Decision| decision.entries.iter().map(|entry| entry.verdict).collect::<Vec<_>>();
+    let arm = on("arm64");
+    assert_eq!((arm.outcome, arm.why.as_str()), (Outcome::Default, "no entry runs on linux/arm64"));
+    assert_eq!(verdicts(&arm), [Verdict::Skipped; 2]);
+    let unknown = on("unknown");
+    assert_eq!(unknown.why, "the architecture of this host is not known");
+    assert_eq!(verdicts(&unknown), [Verdict::Undetermined; 2]);
+    assert_eq!(unknown.entries[0].reasons[0].text, unknown.why);
+    let required = decided([Some(FITS), None], |inputs| {
+        inputs.host.architecture = "arm64".into();
+        inputs.policy.trust.mode = TrustMode::Require;
+    });
+    assert_eq!(required.outcome, Outcome::Deny);
+    assert!(required.why.starts_with("no entry runs on linux/arm64: the container is refused"), "{}", required.why);
+}
+
+/// A slip of the pen in the name of a group takes away all that it asks for.
+#[test]
+fn an_unknown_group_names_the_one_that_was_meant() {
+    let decision = decided([None, Some(r#""hots":{"kernel.version":">=6"}"#)], |_| {});
+    assert_eq!(decision.entries[1].verdict, Verdict::Undeclared);
+    assert_eq!(decision.notes, ["group \"hots\" is not known here: ignored; did you mean \"host\"?"]);
+}
+
+#[test]
+fn a_group_without_a_schema_is_compared_as_text_and_says_so() {
+    let decision = decided([None, Some(r#""org.lab":{"release":"5.10"}"#)], |inputs| {
+        inputs.facts.set("org.lab", "release", Fact::known("5.10", "/etc/release"));
+    });
+    let text = "org.lab/release = 5.10: this host has 5.10 (/etc/release) [no schema: compared as text]";
+    assert_eq!((decision.entries[1].verdict, &*decision.entries[1].reasons[0].text), (Verdict::Compatible, text));
+}
+
 /// docs/configuration.md: a list of values is any-of, for devices as for anything else.
 #[test]
 fn of_a_list_in_a_rule_one_is_enough_whatever_its_type() {

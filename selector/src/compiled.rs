@@ -78,9 +78,11 @@ pub enum Test {
     Unclear(String),
     /// A typed value.
     Value(Requirement),
-    /// A key that the group's schema does not list: equality, where the host has a fact of exactly that name; else it cannot
-    /// be told, and the words say why.
-    Unlisted(Requirement, String),
+    /// A key of a group without a schema: equality, with whatever the host says.
+    Untyped(Requirement),
+    /// A key that the schema of this group does not list: equality, where it can be read and the host has a fact of exactly that
+    /// name; else it cannot be told.
+    Unlisted(String, Option<Requirement>),
     /// A microarchitecture.
     Target(Vec<Scalar>),
     /// Features of the processor, by name.
@@ -174,13 +176,7 @@ impl Meaning<'_> {
             test: Test::Unchecked("information, not checked"),
         };
         let Some(meaning) = meaning else {
-            let near = schema.and_then(|schema| schema.nearest(written));
-            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            let why = format!("no known key{hint}");
-            atom.test = match Requirement::read(&untyped, wanted) {
-                Ok(equality) => Test::Unlisted(equality, why),
-                Err(_) => Test::Unclear(why),
-            };
+            atom.test = Test::Unlisted(canonical.to_owned(), Requirement::read(&untyped, wanted).ok());
             return atom;
         };
         let asked = meaning.role == Role::Provides && self.checks(&names);
@@ -190,7 +186,10 @@ impl Meaning<'_> {
             _ if atom.level == Level::Info => {}
             _ => {
                 atom.fact.clone_from(&meaning.fact);
-                atom.test = test(meaning, wanted);
+                atom.test = match test(meaning, wanted) {
+                    Test::Value(equality) if schema.is_none() => Test::Untyped(equality),
+                    test => test,
+                };
             }
         }
         atom

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::artifact::MAX_ARTIFACTS;
-use crate::choice::{Candidate, choose};
+use crate::choice::{Candidate, UNKNOWN_ARCHITECTURE, choose};
 use crate::compiled::Meaning;
 use crate::decision::{
     Answer, ConfigDigest, Decision, EntryReport, Evidence, EvidenceDigests, ImageConfig, ImageConfigs, ImageDigests,
@@ -100,7 +100,7 @@ impl<'a> Prepared<'a> {
                 entry,
                 index: index.digest,
                 artifacts: artifacts().map(|artifact| artifact.digest).collect(),
-                asks: artifacts().flat_map(|artifact| artifact.names()).collect(),
+                asks: artifacts().flat_map(|artifact| artifact.names()).cloned().collect(),
             };
             let rules = rules.about(&subject);
             Slot { position: entry.position, class, found, rules }
@@ -274,10 +274,14 @@ fn report(index: &Index, inputs: &Inputs, candidates: Vec<Candidate<'_>>) -> Vec
                 artifacts: candidate.artifacts,
             },
             None => {
-                let text = skipped(entry, inputs);
-                let reasons = vec![Reason { answer: Answer::Note, text, artifact: None, source: None }];
+                let open = !inputs.host.is_known() && entry.kind() == Kind::Image && entry.platform.is_some();
+                let (verdict, answer, text) = match open {
+                    true => (Verdict::Undetermined, Answer::Unknown, UNKNOWN_ARCHITECTURE.to_owned()),
+                    false => (Verdict::Skipped, Answer::Note, skipped(entry, inputs)),
+                };
+                let reasons = vec![Reason { answer, text, artifact: None, source: None }];
                 let (rank, artifacts) = (None, Vec::new());
-                EntryReport { digest, position, platform, verdict: Verdict::Skipped, reasons, rank, artifacts }
+                EntryReport { digest, position, platform, verdict, reasons, rank, artifacts }
             }
         }
     });

@@ -101,6 +101,19 @@ impl Document {
         self.levels.iter().map(|(pattern, _)| pattern.as_str()).filter(idle)
     }
 
+    /// What it asks about, under canonical names: `group/key`.
+    pub fn names(&self, schemas: &Schemas) -> Vec<String> {
+        let name = |group: &String, key: &String| {
+            let schema = schemas.group(group);
+            let canonical = schema.and_then(|schema| schema.key(key)).map_or(key.as_str(), |(key, _)| key);
+            json::plain(&format!("{}/{canonical}", schema.map_or(group, |schema| &schema.id)), 200)
+        };
+        self.groups
+            .iter()
+            .flat_map(|(group, keys)| keys.keys().map(|key| name(group, key)).collect::<Vec<_>>())
+            .collect()
+    }
+
     /// The groups that it names, under their canonical names.
     pub fn group_names(&self, schemas: &Schemas) -> impl Iterator<Item = String> {
         self.groups.keys().map(|name| schemas.canonical(name).to_owned())

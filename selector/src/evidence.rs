@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::index::Index;
 use crate::inline::{self, About, Carried};
 use crate::json;
-use crate::matching::{Host, Prepared, Required, Summary, Trace};
+use crate::matching::{Host, MAX_ATOMS, Prepared, Required, Summary, Trace};
 use crate::require;
 
 /// What was found about one subject.
@@ -81,7 +81,14 @@ impl<'a> Sources<'a> {
         in_force.extend(self.carried_about(subject, &mut found));
         let signers = in_force.iter().filter_map(|parsed| parsed.signer.as_ref());
         found.author = signers.map(|signer| signer.rank).max().unwrap_or_default();
-        found.artifacts = in_force.into_iter().map(|parsed| self.prepare(parsed)).collect();
+        // Counted before it is compiled.
+        let size: usize = in_force.iter().map(Parsed::size).sum();
+        found.artifacts = match size > MAX_ATOMS {
+            true => {
+                in_force.iter().map(|parsed| Arc::new(Prepared::uncompiled(parsed, self.meaning.schemas))).collect()
+            }
+            false => in_force.into_iter().map(|parsed| self.prepare(parsed)).collect(),
+        };
         found.notes.extend(replaced);
         self.image_config(subject, &mut found);
         found.unknown.sort();

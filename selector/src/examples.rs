@@ -3,12 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::compiled::Meaning;
 use crate::decide::decide;
 use crate::decision::{Decision, Evidence, HostPlatform, Inputs, Outcome, Verdict};
 use crate::digest::Digest;
+use crate::evidence::Sources;
 use crate::facts::{Fact, Facts};
+use crate::index::Index;
 use crate::microarch::{CpuDescription, Microarchitectures};
-use crate::policy::{Action, Otherwise, Rule, Undeclared};
+use crate::policy::{Action, Otherwise, Policy, Rule, Undeclared};
 use crate::target::Vendor;
 use crate::testing::{Attach, attach, bare_inputs, facts, image, index, inputs, set, wrap};
 use crate::trust::{Signer, Standing, TrustMode};
@@ -341,7 +344,7 @@ fn example_9_facts_of_the_image_are_checked_where_the_site_binds_its_own() {
     assert_eq!([built_for("openmpi-abi"), built_for("mpicc")], [Verdict::Incompatible, Verdict::Undetermined]);
     let on = |host: &str, built_for: &str| {
         let mut asked = asked.clone();
-        asked.facts.set("host", "mpi.implementation", Fact::known(crate::testing::set(host), "/etc/ld.so.cache"));
+        asked.facts.set("host", "mpi.implementation", Fact::known(set(host), "/etc/ld.so.cache"));
         let document = wrap(&image_side.replace("openmpi", built_for));
         attach(&mut asked, "a", &[Attach::to(image("a")).document(&document)]);
         verdict(&decide(&asked).unwrap(), 0)
@@ -683,6 +686,12 @@ fn a_flood_of_requirements_is_not_evaluated() {
     let decision = decide(&inputs).unwrap();
     assert_eq!((verdict(&decision, 1), decision.entries[1].reasons.len()), (Verdict::Undetermined, 1));
     assert_eq!(reason(&decision, 1), "its artifacts ask for more than 1024 things");
+    // Nor compiled; what it asks about is known all the same, to the site's rules.
+    let policy = Policy::default();
+    let meaning = Meaning { schemas: crate::schema::Schemas::builtin(), policy: &policy };
+    let index = Index::parse(&inputs.index).unwrap();
+    let found = Sources::new(&inputs, &index, meaning).about(&image("flood"));
+    assert!(!found.artifacts[0].is_compiled() && found.artifacts[0].names().contains("nfd/memory-num7"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::facts::Fact;
 use crate::json;
-use crate::schema::Level;
+use crate::schema::{Level, Schemas, did_you_mean};
 use crate::value::{Held, Why};
 use crate::{flags, flat, nfd};
 
@@ -26,6 +26,9 @@ pub use summary::{Assessment, Score, Silent, Summary, Trace, Words};
 /// The most groups and keys that are looked at for one subject.
 pub const MAX_ATOMS: usize = 1024;
 
+/// Why a rule was not held against a host.
+pub(crate) const TOO_MUCH: &str = "its rules make too many comparisons with what this host has";
+
 /// An artifact in force, ready to be held against hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
@@ -38,6 +41,8 @@ pub struct Prepared {
     /// The rank of its signer; 0 where nobody signed it.
     author: u32,
     asked: Vec<Asked>,
+    /// What it asks about: `group/key` under canonical names.
+    names: BTreeSet<String>,
     size: usize,
 }
 
@@ -78,7 +83,9 @@ impl Asked {
 impl Prepared {
     /// Resolves what an artifact's documents mean, once for any number of hosts.
     pub fn new(artifact: &Parsed, meaning: &Meaning<'_>) -> Self {
-        let (mut asked, mut alternatives) = (Vec::new(), Vec::new());
+        let mut prepared = Self::bare(artifact);
+        let mut alternatives = Vec::new();
+        let asked = &mut prepared.asked;
         for Layer { alternative, content, .. } in &artifact.layers {
             let layer = Asked::new(content, meaning);
             match alternative {
@@ -89,14 +96,26 @@ impl Prepared {
         if !alternatives.is_empty() {
             asked.push(Asked::Any(alternatives));
         }
+        prepared.names = prepared.asked.iter().flat_map(Asked::names).collect();
+        prepared
+    }
+
+    /// One of those that together ask for more than [`MAX_ATOMS`] things: none of them is held against anything.
+    pub(crate) fn uncompiled(artifact: &Parsed, schemas: &Schemas) -> Self {
+        let names = artifact.layers.iter().flat_map(|layer| layer.content.names(schemas)).collect();
+        Self { names, ..Self::bare(artifact) }
+    }
+
+    fn bare(artifact: &Parsed) -> Self {
         Self {
             digest: artifact.digest,
             notes: artifact.notes.clone(),
             forms: artifact.layers.iter().map(|layer| layer.form).collect(),
             inline: artifact.inline,
             author: artifact.signer.as_ref().map(|signer| signer.rank).unwrap_or_default(),
-            asked,
-            size: artifact.layers.iter().map(|layer| layer.content.size()).sum(),
+            asked: Vec::new(),
+            names: BTreeSet::new(),
+            size: artifact.size(),
         }
     }
 
@@ -107,8 +126,13 @@ impl Prepared {
     }
 
     /// What it asks about: `group/key` under canonical names.
-    pub fn names(&self) -> BTreeSet<String> {
-        self.asked.iter().flat_map(Asked::names).collect()
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_compiled(&self) -> bool {
+        !self.asked.is_empty()
     }
 }
 
@@ -122,6 +146,7 @@ impl Host<'_> {
         into: &mut Summary,
         trace: &mut T,
     ) {
+        self.begin();
         if artifacts.clone().map(|artifact| artifact.size).sum::<usize>() <= MAX_ATOMS {
             return artifacts.for_each(|artifact| {
                 let before = into.score.weight;
@@ -209,7 +234,8 @@ impl Host<'_> {
     fn section<T: Trace>(&self, section: &Section, artifact: Digest, into: &mut Summary, trace: &mut T) {
         if !section.known && self.group(&section.group).is_none() {
             if T::ON {
-                let text = format!("group {:?} is not known here: ignored", json::plain(&section.written, 100));
+                let hint = did_you_mean(self.schemas.nearest(&section.written));
+                let text = format!("group {:?} is not known here: ignored{hint}", json::plain(&section.written, 100));
                 trace.note(text.clone());
                 trace.reason(note(text, artifact));
             }
@@ -257,10 +283,13 @@ impl Host<'_> {
             compiled::Test::Unclear(why) => {
                 Held { answer: Answer::Unknown, depth: [0; 4], why: Why::Text(why.as_str().into()) }
             }
-            compiled::Test::Unlisted(_, why) if state.is_none() => {
-                Held { answer: Answer::Unknown, depth: [0; 4], why: Why::Text(why.as_str().into()) }
+            compiled::Test::Value(requirement) | compiled::Test::Untyped(requirement) => requirement.hold(state),
+            compiled::Test::Unlisted(_, Some(requirement)) if state.is_some() => requirement.hold(state),
+            // To look for what was meant takes time: only where somebody reads it.
+            compiled::Test::Unlisted(group, _) => {
+                let why = if T::ON { Why::Text(self.schemas.unlisted(group, &atom.key).into()) } else { Why::NotTold };
+                Held { answer: Answer::Unknown, depth: [0; 4], why }
             }
-            compiled::Test::Value(requirement) | compiled::Test::Unlisted(requirement, _) => requirement.hold(state),
             compiled::Test::Target(wanted) if T::ON => {
                 let found = self.explain_target(wanted, state);
                 Held { answer: found.answer, depth: found.depth, why: Why::Text(found.detail.into()) }
@@ -286,6 +315,8 @@ fn reason(atom: &Atom, held: &Held<'_>, fact: Option<&Fact>, artifact: Option<Di
     let source = fact.map(|fact| json::plain(&fact.source, 200)).filter(|source| !source.is_empty());
     let seen = source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
     let level = if atom.level == Level::Preferred { " [preferred]" } else { "" };
-    let text = format!("{} = {}: {}{seen}{level}", atom.name, atom.wanted, held.why);
+    let untyped = matches!(atom.test, compiled::Test::Untyped(_));
+    let untyped = if untyped { " [no schema: compared as text]" } else { "" };
+    let text = format!("{} = {}: {}{seen}{untyped}{level}", atom.name, atom.wanted, held.why);
     Reason { answer: held.answer, text, artifact, source }
 }

@@ -27,7 +27,15 @@ pub enum VariantRequirement {
     Unknown(String),
 }
 
+/// The architecture of a host that nobody could tell.
+const UNKNOWN: &str = "unknown";
+
 impl HostPlatform {
+    /// Whether it is known what runs here.
+    pub fn is_known(&self) -> bool {
+        self.architecture != UNKNOWN
+    }
+
     /// How an image for `platform` runs here; `None` where it does not. Variants are not looked at.
     pub fn class(&self, platform: &Platform) -> Option<PlatformClass> {
         if platform.os != self.os {

@@ -143,11 +143,13 @@ pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
             }
             for atom in section.atoms {
                 match atom.test {
-                    Test::Unclear(why) | Test::Unlisted(_, why) => {
-                        wrong(format!("{} = {}: {why}", atom.name, atom.wanted))
+                    Test::Unclear(why) => wrong(format!("{} = {}: {why}", atom.name, atom.wanted)),
+                    Test::Unlisted(group, _) => {
+                        let why = schemas.unlisted(&group, &atom.key);
+                        wrong(format!("{} = {}: {why}", atom.name, atom.wanted));
                     }
                     Test::Unchecked(why) => wrong(format!("{}: {why}", atom.name)),
-                    Test::Value(_) | Test::Target(_) | Test::Flags(_) => {}
+                    Test::Value(_) | Test::Untyped(_) | Test::Target(_) | Test::Flags(_) => {}
                 }
             }
         }

@@ -321,6 +321,16 @@ impl Schemas {
         self.groups.values()
     }
 
+    /// The group that was probably meant by one that is not known.
+    pub fn nearest(&self, group: &str) -> Option<&str> {
+        nearest(group, self.groups.keys().chain(self.aliases.keys()).map(String::as_str))
+    }
+
+    /// What is to be said about a key that the schema of a group does not list.
+    pub(crate) fn unlisted(&self, group: &str, key: &str) -> String {
+        format!("no known key{}", did_you_mean(self.group(group).and_then(|group| group.nearest(key))))
+    }
+
     /// The canonical name of a group.
     pub fn canonical<'a>(&'a self, group: &'a str) -> &'a str {
         self.aliases.get(group).map_or(group, String::as_str)
@@ -346,10 +356,7 @@ impl Group {
 
     /// The key that was probably meant by one that is not known.
     pub fn nearest(&self, key: &str) -> Option<&str> {
-        let far = |name: &str| name.ends_with('*') || key.len().abs_diff(name.len()) * 3 > name.len();
-        let near = self.keys.keys().filter(|name| !far(name));
-        let near = near.map(|name| (distance(key, name), name.as_str()));
-        near.min().filter(|(distance, name)| distance * 3 <= name.len()).map(|(_, name)| name)
+        nearest(key, self.keys.keys().map(String::as_str).filter(|name| !name.ends_with('*')))
     }
 }
 
@@ -407,19 +414,42 @@ impl fmt::Display for SchemaErrors {
     }
 }
 
-/// How many bytes to insert, delete or replace to turn one text into the other (Levenshtein).
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
+/// The name that was probably meant by `written`: the nearest, the first of equals; none where all differ too much.
+pub(crate) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let near = names.filter_map(|name| Some((distance(written, name, name.len() / 3)?, name)));
+    near.min().map(|(_, name)| name)
+}
+
+/// What is said of a name that was probably meant.
+pub(crate) fn did_you_mean(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
+}
+
+/// How many bytes to insert, delete, replace or swap with the next to turn one text into the other; `None` above `most`,
+/// which is found out without looking at all of it.
+pub(crate) fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    if a.len().abs_diff(b.len()) > most {
+        return None;
+    }
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = [vec![0; b.len() + 1], vec![0; b.len() + 1], (0..=b.len()).collect()];
+    for i in 0..a.len() {
+        rows.rotate_left(1);
+        let [before, last, row] = &mut rows;
         row[0] = i + 1;
-        for (j, right) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        for j in 0..b.len() {
+            let replaced = last[j] + usize::from(a[i] != b[j]);
+            row[j + 1] = replaced.min(row[j] + 1).min(last[j + 1] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                row[j + 1] = row[j + 1].min(before[j - 1] + 1);
+            }
+        }
+        if last.iter().chain(row.iter()).min() > Some(&most) {
+            return None;
         }
     }
-    row[b.len()]
+    let [.., row] = rows;
+    row.last().copied().filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

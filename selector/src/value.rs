@@ -317,9 +317,7 @@ fn each<T>(key: &Key, wanted: &Wanted, what: &str, read: impl Fn(&str) -> Option
 }
 
 fn unlisted(graph: &Values, value: &str) -> String {
-    let near = graph.names().map(|name| (schema::distance(value, name), name)).min();
-    let hint = near.filter(|(distance, name)| distance * 3 <= name.len());
-    let hint = hint.map_or_else(String::new, |(_, name)| format!("; did you mean {name:?}?"));
+    let hint = schema::did_you_mean(schema::nearest(value, graph.names()));
     format!("{} is no value that the schema lists{hint}", json::plain(value, 60))
 }
 

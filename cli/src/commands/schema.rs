@@ -92,8 +92,9 @@ fn output(arguments: &SchemaShow, text: &str, json: impl FnOnce() -> serde_json:
 
 fn unknown_group(schemas: &Schemas, name: &str) -> Failure {
     let known: Vec<&str> = schemas.groups().map(|group| group.id.as_str()).collect();
+    let near = schemas.nearest(name).map_or_else(String::new, |near| format!("did you mean {near:?}? "));
     Failure::new(Exit::NoInput, format!("no schema knows the group {:?}", plain(name)))
-        .hint(format!("known here: {}", known.join(", ")))
+        .hint(format!("{near}known here: {}", known.join(", ")))
 }
 
 fn unknown_key(group: &Group, key: &str) -> Failure {

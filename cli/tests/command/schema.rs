@@ -74,4 +74,6 @@ fn show_knows_the_schemas_of_the_site() {
         66,
         "error: no schema knows the group \"nothing\"\nhint: known here: host, io.archspec, nfd, oci, org.lab, org.supercontainers\n",
     );
+    let mistyped = sandbox.bestfit(&["schema", "show", "hots"]);
+    assert!(mistyped.stderr.contains("hint: did you mean \"host\"? known here: host,"), "{mistyped:?}");
 }

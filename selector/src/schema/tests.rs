@@ -43,12 +43,17 @@ fn finds_keys_by_name_alias_and_family() {
     assert_eq!(nfd.nearest("memory-num"), Some("memory-numa"));
     assert_eq!(nfd.nearest("something-else-altogether"), None);
     assert_eq!(Schemas::builtin().group("io.archspec").unwrap().key("target").unwrap().0, "cpu.target");
-    assert!(Schemas::builtin().group("org.blast").is_none());
+    let schemas = Schemas::builtin();
+    assert!(schemas.group("org.blast").is_none() && schemas.nearest("org.blast").is_none());
+    assert_eq!([schemas.nearest("hots"), schemas.nearest("io.archspce")], [Some("host"), Some("io.archspec")]);
 }
 
 #[test]
 fn edit_distance() {
-    assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("a", "a")), (3, 2, 0));
+    let distance = |a, b| distance(a, b, 3);
+    assert_eq!([distance("kitten", "sitting"), distance("", "ab"), distance("a", "a")], [Some(3), Some(2), Some(0)]);
+    assert_eq!([distance("hots", "host"), distance("ab", ""), distance("abcd", "efgh")], [Some(1), Some(2), None]);
+    assert_eq!(distance("a", "abcde"), None);
 }
 
 #[test]
@@ -139,11 +144,35 @@ fn a_built_in_requirement_is_not_weakened_by_a_detour() {
     let family = r#""mine": {"metadata": {"type": "bool", "doc": "x", "aliases": ["cpu-cpuid.AVX2"]}}"#;
     let family = by("nfd", family, "");
     assert!(family[0].contains("cpu-cpuid.AVX2 means another key"), "{family:?}");
+    let within = r#""cpu-cpuid.SSE2": {"metadata": {"aliases": ["cpu-cpuid.AVX512F"]}}"#;
+    let within = by("nfd", within, "");
+    assert!(within[0].contains("cpu-cpuid.*: weakens a built-in requirement: cpu-cpuid.AVX512F means"), "{within:?}");
+    let values = r#""cpu.target=zen4": {}, "cpu.target=skylake_avx512": {}"#;
+    let edge = r#"{"source": "cpu.target=zen4", "target": "cpu.target=skylake_avx512", "relation": "satisfies"}"#;
+    let values = by("io.archspec", values, edge);
+    assert!(values[0].contains("cpu.target: weakens a built-in requirement: its values are those of"), "{values:?}");
     // What the built-in schemas do not speak of is the site's.
     let new = r#""mpi.implementation=newmpi": {}"#;
     let edge =
         r#"{"source": "mpi.implementation=newmpi", "target": "mpi.implementation=mpich-abi", "relation": "satisfies"}"#;
     assert!(Schemas::with(&[site_of("host", new, edge)]).is_ok());
+}
+
+/// A prefix that is stripped turns one key into another.
+#[test]
+fn a_site_strips_no_prefix_of_a_built_in_key() {
+    let strip = |group: &str, prefix: &str| {
+        let node = r#""10de.present": {"metadata": {"type": "bool", "role": "info", "doc": "x"}}"#;
+        let text = site_of(group, node, "").text;
+        let with = format!("\"id\": \"{group}\",\n\"metadata\": {{\"strip\": [\"{prefix}\"]}},");
+        let text = text.replace(&format!("\"id\": \"{group}\","), &with);
+        Schemas::with(&[SchemaFile { name: "site.json".into(), text }])
+    };
+    for (group, prefix) in [("nfd", "pci-0302_"), ("nfd", "pci-"), ("nfd", "memory-"), ("host", "__cu"), ("nfd", "")] {
+        let error = strip(group, prefix).unwrap_err().to_string();
+        assert!(error.contains("takes names away from the built-in") && error.starts_with("site.json:"), "{error}");
+    }
+    assert!(strip("nfd", "example.org/").is_ok() && strip("org.lab", "pci-").is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! `implies` and `conflicts`. Built once per host; nothing here knows what is asked.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
 mod kernel;
@@ -20,6 +20,9 @@ use crate::value::{Comparison, Depth, Scalar};
 )]
 type Table<K, V> = std::collections::HashMap<K, V>;
 
+/// The most comparisons of elements of features with values for one subject: what a rule asks once may be held against each
+/// of thousands of names.
+const MAX_COMPARISONS: usize = 1 << 18;
 /// The key whose answers are kept.
 const TARGET_NAME: &str = "io.archspec/cpu.target";
 
@@ -34,6 +37,8 @@ pub struct Host<'a> {
     vendor: Vendor,
     /// Answers about microarchitectures, which are asked for again and again.
     targets: RefCell<Table<Vec<Scalar>, (Answer, Depth)>>,
+    /// How often elements of features were compared for the subject at hand.
+    compared: Cell<usize>,
     /// Options and modules of the kernel, once one is asked for.
     kernel: OnceCell<kernel::Kernel>,
 }
@@ -75,9 +80,26 @@ impl<'a> Host<'a> {
             }
             found.families.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         }
-        let mut host = Self { facts, schemas, groups, vendor, targets: RefCell::default(), kernel: OnceCell::new() };
+        let (targets, compared, kernel) = (RefCell::default(), Cell::default(), OnceCell::new());
+        let mut host = Self { facts, schemas, groups, vendor, targets, compared, kernel };
         host.derive();
         host
+    }
+
+    /// A new subject is asked about.
+    pub(crate) fn begin(&self) {
+        self.compared.set(0);
+    }
+
+    /// Whether so many more comparisons are within what one subject may take; what does not fit is not made.
+    pub(crate) fn spend(&self, comparisons: usize) -> bool {
+        self.compared.set(self.compared.get().saturating_add(comparisons));
+        !self.is_spent()
+    }
+
+    /// Whether a comparison was not made.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.compared.get() > MAX_COMPARISONS
     }
 
     /// The facts of a group, by its canonical name.

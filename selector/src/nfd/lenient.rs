@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::facts::{Fact, State};
 use crate::features::{Attributes, Flags};
 use crate::json;
-use crate::matching::{Assessment, Host};
+use crate::matching::{Assessment, Host, TOO_MUCH};
 use crate::ranking::Specificity;
 use crate::schema::Dimension;
 
@@ -51,21 +51,20 @@ impl Rules<'_> {
         let any = rule.any.iter().map(|terms| self.terms(terms)).reduce(Assessment::or);
         let mut all = self.terms(&rule.terms).and(any.unwrap_or_default());
         let mut vars = BTreeMap::new();
-        if all.summary.answer == Answer::True && !rule.vars_template.is_empty() {
+        let template = !rule.vars_template.is_empty();
+        let mut why = format!("{} is not known to match", self.rule);
+        if all.summary.answer == Answer::True && template {
             match self.expand(rule) {
                 Ok(more) => vars.extend(more),
-                Err(why) => {
-                    let why = format!("{}: varsTemplate: {why}", self.rule);
+                Err(fails) => {
+                    why = format!("{}: varsTemplate: {fails}", self.rule);
                     all.unknown(why.clone(), Some(self.artifact));
-                    self.view.vars_unknown = Some(why);
                 }
             }
         }
         match all.summary.answer {
             Answer::True => vars.extend(rule.vars.clone()),
-            Answer::Unknown if !rule.vars.is_empty() || !rule.vars_template.is_empty() => {
-                self.view.vars_unknown = Some(format!("{} is not known to match", self.rule));
-            }
+            Answer::Unknown => self.view.leave_open(&rule.vars, template, &why),
             _ => {}
         }
         self.view.insert(vars);
@@ -78,6 +77,10 @@ impl Rules<'_> {
             template::TemplateError::Fails(why) => format!("it fails: {why}"),
             template::TemplateError::Unsupported(what) => format!("{what} is not supported"),
         };
+        let about_vars = rule.all_terms().any(|term| term.feature.eq_ignore_ascii_case(MATCHED));
+        if let (true, Some(why)) = (about_vars, self.view.doubts()) {
+            return Err(format!("it is made of vars of which not all are known: {why}"));
+        }
         let mut vars = BTreeMap::new();
         for terms in rule.any.iter().chain([&rule.terms]).filter(|terms| !terms.is_empty()) {
             let found = super::strict::matched(terms, &self.view).map_err(|stop| stop.to_string())?;
@@ -140,8 +143,8 @@ impl Rules<'_> {
         if let Some(why) = self.view.features.unknown.get(feature) {
             return Err((Answer::Unknown, json::plain(why, 200)));
         }
-        self.view.feature(feature).ok_or_else(|| match (feature, &self.view.vars_unknown) {
-            (MATCHED, Some(why)) => (Answer::Unknown, why.clone()),
+        self.view.feature(feature).ok_or_else(|| match (feature, self.view.doubts()) {
+            (MATCHED, Some(why)) => (Answer::Unknown, why.to_owned()),
             (MATCHED, None) => (Answer::False, "no rule stands before this one".to_owned()),
             _ if self.is_absent(feature) => (Answer::False, "absent on this host".to_owned()),
             _ => (Answer::Unknown, "this host's features do not name it".to_owned()),
@@ -161,10 +164,10 @@ impl Rules<'_> {
         is(&own, &own) || is(&format!("{family}*"), &family)
     }
 
-    /// Why this element, which is not there, could not be seen.
+    /// Why this element, which is not there or is a var, could not be seen.
     fn unseen(&self, feature: &str, name: &str) -> Option<String> {
         let unknown = &self.view.features.unknown;
-        let vars = || self.view.vars_unknown.clone().filter(|_| feature == MATCHED);
+        let vars = || self.view.doubt(name).filter(|_| feature == MATCHED).map(str::to_owned);
         unknown.get(&format!("{feature}/{name}")).map(|why| json::plain(why, 200)).or_else(vars)
     }
 
@@ -182,8 +185,10 @@ impl Rules<'_> {
             let Some(expression) = expression else { return (Answer::Unknown, "an empty expression".to_owned()) };
             let flag = seen.flags.map(|flags| flags.contains(name));
             let value = seen.attributes.map(|attributes| attributes.get(name));
-            if flag != Some(true)
-                && value.flatten().is_none()
+            let there = flag == Some(true) || value.flatten().is_some();
+            // That a var is there stays so, whatever value it has.
+            let open = !there || (feature == MATCHED && !matches!(expression.op, Op::Exists | Op::DoesNotExist));
+            if open
                 && expression.op != Op::Any
                 && let Some(why) = self.unseen(feature, name)
             {
@@ -215,6 +220,10 @@ impl Rules<'_> {
         seen: Seen<'_>,
     ) -> Option<Vec<Found>> {
         let instances = seen.instances?;
+        let values = |expression: &Option<Expression>| expression.as_ref().map_or(1, |one| one.values.len().max(1));
+        if !self.host.spend(instances.len() * expressions.values().map(values).sum::<usize>()) {
+            return Some(vec![(Answer::Unknown, TOO_MUCH.to_owned()); expressions.len()]);
+        }
         let of = |instance: &crate::features::Instance| -> Vec<Found> {
             let one = |(name, expression): (&String, &Option<Expression>)| {
                 let Some(expression) = expression else { return (Answer::Unknown, "an empty expression".to_owned()) };
@@ -242,6 +251,12 @@ impl Rules<'_> {
     }
 
     fn names(&self, feature: &str, expression: &Expression, seen: Seen<'_>) -> Found {
+        let count = |family: Option<usize>| family.unwrap_or_default();
+        let of_instances = seen.instances.map(|all| all.iter().map(|instance| instance.attributes.len()).sum());
+        let elements = count(seen.flags.map(Flags::len)) + count(seen.attributes.map(Attributes::len));
+        if !self.host.spend((elements + count(of_instances)) * expression.values.len().max(1)) {
+            return (Answer::Unknown, TOO_MUCH.to_owned());
+        }
         let flags = seen.flags.into_iter().flat_map(Flags::names);
         let attributes = seen.attributes.into_iter().flat_map(Attributes::names);
         let instances =
@@ -258,7 +273,7 @@ impl Rules<'_> {
         let prefix = format!("{feature}/");
         let unseen = self.view.features.unknown.iter().find(|(name, _)| name.starts_with(&prefix));
         let unseen = unseen.map(|(name, why)| format!("{}: {}", json::plain(name, 100), json::plain(why, 200)));
-        match unseen.or_else(|| self.view.vars_unknown.clone().filter(|_| feature == MATCHED)) {
+        match unseen.or_else(|| self.view.doubts().filter(|_| feature == MATCHED).map(str::to_owned)) {
             Some(why) => (Answer::Unknown, why),
             None => (answer, why),
         }

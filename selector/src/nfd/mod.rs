@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Answer, Reason};
 use crate::digest::Digest;
 use crate::features::Features;
-use crate::matching::{Alternatives, Assessment, Host, SILENT};
+use crate::matching::{Alternatives, Assessment, Host, SILENT, TOO_MUCH};
 
 /// The type of NFD's artifacts.
 pub const ARTIFACT_TYPE: &str = "application/vnd.nfd.image-compatibility.v1alpha1";
@@ -54,7 +54,9 @@ impl Mode {
 /// What a document says on a host. Its sets are alternatives, the rules of one hold together (matching.md §4).
 pub fn assess(spec: &Spec, host: &Host<'_>, mode: Mode, artifact: Digest) -> Assessment {
     let mut sets = lenient::sets(spec, host, artifact);
-    if mode == Mode::Strict {
+    if mode == Mode::Strict && host.is_spent() {
+        sets.iter_mut().for_each(|set| set.unknown(TOO_MUCH.to_owned(), Some(artifact)));
+    } else if mode == Mode::Strict {
         match evaluate(spec, &host.facts.features) {
             Ok(statuses) => {
                 let unread = unread(spec, &host.facts.features);

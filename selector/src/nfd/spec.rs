@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::expression::{Expression, Op};
 use super::fields::{self, Reader};
-use crate::document::MAX_BYTES;
+use crate::document::{MAX_BYTES, MAX_WEIGHT};
 use crate::json::{self, JsonError};
 use crate::yaml::{self, Kind, Mark, Node};
 
@@ -157,7 +157,13 @@ impl Reader {
         for (name, node) in self.object(node, "a compatibility set", &known, fields::Unknown::Near)? {
             match name {
                 "rules" => set.rules = self.list(node, |reader, item| reader.rule(item))?,
-                "weight" => set.weight = self.whole(node)?,
+                "weight" => {
+                    set.weight = self.whole(node)?;
+                    let within = set.weight.clamp(-MAX_WEIGHT, MAX_WEIGHT);
+                    if within != set.weight {
+                        self.note(node.mark, format!("the weight {} counts as {within}", set.weight));
+                    }
+                }
                 "tag" => set.tag = self.text(node)?,
                 _ => set.description = self.text(node)?,
             }

@@ -123,6 +123,11 @@ fn sets_are_alternatives_and_rules_hold_together() {
     assert_eq!(ask(&[set("a", 5, &[yes, yes]), set("b", 9, &[yes, no])]), (Answer::True, 5));
     assert_eq!(ask(&[set("a", 5, &[yes]), set("b", 9, &[yes])]), (Answer::True, 9));
     assert_eq!(ask(&[set("a", 5, &[no]), set("b", 9, &[yes, no])]).0, Answer::False);
+    let heavy = says(&read_sensible(b"compatibilities: [{weight: 5000, rules: []}]").unwrap(), Mode::Lenient);
+    assert_eq!(
+        (heavy.summary.score.weight, &*heavy.notes[0]),
+        (100, "line 1 column 28: the weight 5000 counts as 100")
+    );
     let empty = says(&read_sensible(b"compatibilities: []").unwrap(), Mode::Lenient);
     assert!(!empty.summary.declared && empty.notes[0].contains("asks for nothing"));
 }
@@ -152,6 +157,83 @@ fn vars_come_out_of_rules_that_match() {
     let other = template("{{ with .cpu }}a=true{{ end }}");
     assert_eq!(other.summary.answer, Answer::Unknown);
     assert!(other.reasons[1].text.contains("varsTemplate: {{ with .cpu }} is not supported"), "{:?}", other.reasons);
+}
+
+/// What a rule may set that is not known to match is not known, whatever it was before.
+#[test]
+fn a_var_that_may_have_been_overwritten_is_not_known() {
+    let unknown = "matchFeatures: [{feature: kernel.config, matchExpressions: {X: {op: Exists}}}]";
+    let holds = "matchFeatures: [{feature: cpu.cpuid, matchExpressions: {AVX: {op: Exists}}}]";
+    let fails = "{name: no, matchFeatures: [{feature: cpu.cpuid, matchExpressions: {NO: {op: Exists}}}]}";
+    let sets = |vars: &str| format!("{{name: sets, {vars}, {holds}}}");
+    let may = |vars: &str| format!("{{name: may, {vars}, {unknown}}}");
+    let after = |before: &[String], asks: &str| {
+        let back = format!("{{name: back, matchFeatures: [{{feature: rule.matched, {asks}}}]}}");
+        let text = format!("compatibilities: [{{rules: [{}, {fails}]}}, {{rules: [{back}]}}]", before.join(", "));
+        says(&read_sensible(text.as_bytes()).unwrap(), Mode::Lenient).summary.answer
+    };
+    let v = |value: &str| format!("matchExpressions: {{v: {{op: In, value: [{value}]}}}}");
+    let there = "matchExpressions: {v: {op: Exists}}";
+    let template = "varsTemplate: 'v=z'";
+    let (x, y) = (sets("vars: {v: x}"), may("vars: {v: z}"));
+    for (before, asks, expected) in [
+        (vec![x.clone()], v("x"), Answer::True),
+        (vec![x.clone(), y.clone()], v("x"), Answer::Unknown),
+        (vec![x.clone(), y.clone()], v("z"), Answer::Unknown),
+        (vec![x.clone(), y.clone()], there.to_owned(), Answer::True),
+        (vec![y.clone()], there.to_owned(), Answer::Unknown),
+        (vec![x.clone(), may("vars: {w: z}")], v("x"), Answer::True),
+        (vec![x.clone(), may("vars: {v: x}")], v("x"), Answer::True),
+        (vec![y.clone(), x.clone()], v("x"), Answer::True),
+        (vec![x.clone(), may(template)], v("x"), Answer::Unknown),
+        (vec![may(template), x.clone()], v("x"), Answer::True),
+        (vec![x.clone(), may("vars: {w: z}")], "matchExpressions: {u: {op: DoesNotExist}}".to_owned(), Answer::True),
+        (vec![x.clone(), y.clone()], "matchName: {op: In, value: [v]}".to_owned(), Answer::True),
+        (vec![x.clone(), y.clone()], "matchName: {op: In, value: [w]}".to_owned(), Answer::Unknown),
+    ] {
+        assert_eq!(after(&before, &asks), expected, "{before:?} {asks}");
+    }
+    // A template that is filled from such vars is not known either.
+    let made = "{name: made, varsTemplate: '{{ range .rule.matched }}w={{ .Value }}{{ end }}', \
+                matchFeatures: [{feature: rule.matched, matchName: {op: In, value: [v]}}]}";
+    let asks = "matchExpressions: {w: {op: In, value: [x]}}";
+    assert_eq!(after(&[x.clone(), made.to_owned()], asks), Answer::True);
+    let alone = |before: &[String]| {
+        let text = format!("{}, {made}", before.join(", "));
+        says(&rules(&text), Mode::Lenient)
+    };
+    assert_eq!(alone(std::slice::from_ref(&x)).summary.answer, Answer::True);
+    let open = alone(&[x, y]);
+    assert!(open.reasons.iter().any(|reason| reason.text.contains("vars of which not all are known")), "{open:?}");
+}
+
+/// One expression may be held against thousands of names.
+#[test]
+fn what_one_entry_may_compare_is_bounded() {
+    let mut facts = facts();
+    let names: Vec<String> = (0..8000).map(|at| format!("OPTION_{at}")).collect();
+    let elements = names.iter().map(|name| (name.as_str(), "y")).collect();
+    facts.features.attributes.insert("kernel.config".to_owned(), crate::features::Elements { elements });
+    facts.features.unknown.remove("kernel.config");
+    let named = |count: usize| {
+        let term = "{feature: kernel.config, matchName: {op: InRegexp, value: ['^NO$']}}";
+        rules(&format!("{{name: r, matchFeatures: [{}]}}", vec![term; count].join(", ")))
+    };
+    let host = Host::new(&facts, Schemas::builtin(), Vendor::Strict);
+    let answer = |spec: &Spec, mode| {
+        host.begin();
+        assess(spec, &host, mode, Digest::of(b"a"))
+    };
+    assert_eq!(answer(&named(3), Mode::Lenient).summary.answer, Answer::False);
+    let yes =
+        "{name: r, matchFeatures: [{feature: kernel.config, matchName: {op: InRegexp, value: ['^OPTION_7999$']}}]}";
+    let many = rules(&vec![yes; 100].join(", "));
+    for mode in [Mode::Lenient, Mode::Strict] {
+        let found = answer(&many, mode);
+        assert_eq!(found.summary.answer, Answer::Unknown);
+        assert!(found.reasons.iter().any(|reason| reason.text.contains("its rules make too many comparisons")));
+    }
+    assert_eq!(answer(&rules(yes), Mode::Lenient).summary.answer, Answer::True, "the next entry is asked anew");
 }
 
 #[test]

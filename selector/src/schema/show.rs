@@ -15,8 +15,8 @@ const INTRODUCTION: &str = "\
 What an artifact can ask for: the groups that bestfit knows without a site's own schemas, and their keys. A key that ends
 in `*` stands for a family. `bestfit schema show` prints the same for one host, the site's schemas included.
 
-- **Type** says what may be written, and how it compares: `int ge` is \"at least\"; ranges are `>=4,<8`, `[1,8)` and, for
-  versions, `4.1.x`. An array is any-of; of a `set` the host must have all.
+- **Type** says what may be written, and how it compares: `int ge` is \"at least\", `version same-major` at least and with
+  the same major number; ranges are `>=4,<8`, `[1,8)` and, for versions, `4.1.x`. An array is any-of; of a `set` the host must have all.
 - **Role**: `requires` is what the host must have; `provides` is a fact of the image, checked only where the site asks
   (`selection.check`); `info` is never checked.
 - **Absent** is what it means that the host does not have the thing: `false`, `zero`, or that no requirement holds.

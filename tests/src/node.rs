@@ -242,7 +242,8 @@ impl Node {
     /// The journals of re-basings that are not over.
     pub fn journals(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.state().join("rebase"));
-        files.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+        let files = files.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_else(|_| Vec::new());
+        files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension != "undone")).collect()
     }
 
     /// Ends containerd and leaves its shims running, as an upgrade does.

@@ -9,7 +9,8 @@
 //! - relay → worker, after `M` and `D`: `A` it goes on (or is denied) as you said | `R`, or the end of the stream: it does not, roll
 //!   back. Nothing is said after `L`
 //!
-//! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved.
+//! `bestfit-worker recover` answers in the same way for a worker that died: `M` with the default's mounts where they moved. It hears
+//! `A` when that was read.
 //!
 //! The worker may go on in the background after that. On SIGTERM it exits in the middle of whatever it does; recover rolls
 //! back, and its answer is the only one that carries the mounts of what was put back.
@@ -33,6 +34,8 @@ use crate::{bundle, log, request, require, sys};
 const NAME: &str = "bestfit-worker";
 /// What a refusal says where `recover` failed.
 const LEFT: &str = "a worker died, and what it left could not be put back";
+/// The same where neither had begun anything.
+const BOTH_DIED: &str = "a worker died before it began anything, and so did the one after it";
 /// What a refusal names as its reason, as the worker's do.
 const REQUIRE: &str = "trust.mode = \"require\"";
 /// Stack of the thread that ends a worker, in bytes.
@@ -142,7 +145,8 @@ impl Workers {
     }
 
     /// Puts back what a worker left that is dead: the snapshot may lie in a new directory by now, and only this answer names
-    /// it. Where that cannot be done, the mounts of the request may be gone, and the container is refused.
+    /// it. Where that cannot be done, and the bundle says that a swap was begun, the mounts of the request may be gone, and the
+    /// container is refused.
     pub(crate) fn recover(&self, id: &str, bundle: &str, within: Duration) -> Answer {
         let mut worker = match self.start("recover", id, bundle) {
             Ok(worker) => worker,
@@ -152,9 +156,21 @@ impl Workers {
             }
             Err(why) => return self.undecided(bundle, &why),
         };
-        let answer = worker.ask(&[], None, Instant::now() + within);
-        worker.stop();
-        answer.unwrap_or_else(|| Answer::Deny(format!("bestfit: {LEFT}")))
+        match worker.ask(&[], None, Instant::now() + within) {
+            Some(answer) => {
+                // Only now it forgets how to put things back. What it does after that holds up nobody.
+                worker.accept();
+                let _ = thread::Builder::new().stack_size(STACK).spawn(move || worker.reap());
+                answer
+            }
+            None => {
+                worker.stop();
+                match bundle::is_half_rebased(Path::new(bundle)) {
+                    true => Answer::Deny(format!("bestfit: {LEFT}")),
+                    false => self.undecided(bundle, BOTH_DIED),
+                }
+            }
+        }
     }
 
     /// Starts the installed worker; looked up for each Create, as it may be installed or removed at any time.

@@ -12,6 +12,7 @@ use bestfit_selector::decision::{HostPlatform, Outcome, Verdict};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::record::Applied;
 use bestfit_selector::trust::TrustMode;
+use containerd_client::types::Mount;
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -19,15 +20,16 @@ use crate::bundle::Bundle;
 use crate::containerd::Containerd;
 use crate::decision::Decided;
 use crate::documents;
-use crate::ending::{End, broken, settled, unreadable};
+use crate::ending::{End, broken, undecided, unreadable};
 use crate::facts::HostFacts;
 use crate::log::{self, Priority};
 use crate::rebase;
 use crate::record::Story;
+use crate::recover::{self, PutBack, undo_for};
 use crate::relay::{Asked, Relay};
 use crate::remember::ForPod;
 use crate::request::{CreateTaskRequest, Reply};
-use crate::subject::{Subject, identify};
+use crate::subject::{Leave, Subject, identify, kept};
 use crate::{swap, verifiers};
 
 /// What the relay said on the command line.
@@ -51,7 +53,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     // What dead workers left is finished under every configuration: some of those containers cannot start without.
     let state = loaded.as_ref().map_or_else(ConfigErrors::state, |loaded| &loaded.config.state);
-    for finished in rebase::recover(state, call).await {
+    for finished in recover::recover(state, call).await {
         log::say(&finished, Priority::Warning, None);
     }
     let config = match loaded {
@@ -66,26 +68,32 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
     story.mode(mode);
     match mode {
         Mode::Off => {
-            let (reply, put_back) = settled(&config.state, call).await;
-            relay.settle(&reply).await;
-            if let Some(put_back) = put_back {
-                put_back.close();
-            }
+            undecided(call, relay, &config.state, None).await;
             return;
         }
         Mode::Observe | Mode::Select => {}
     }
     let (config, bundle) = (&config, &bundle);
-    let (deadline, default_fits, otherwise, for_pod) = (None, false, None, None);
-    let story_of = &mut story;
-    let mut create = Create { call, config, bundle, mode, story: story_of, deadline, default_fits, otherwise, for_pod };
+    let mut create = Create {
+        call,
+        config,
+        bundle,
+        mode,
+        story: &mut story,
+        deadline: None,
+        default_fits: false,
+        otherwise: None,
+        for_pod: None,
+        asked: Vec::new(),
+        now: None,
+    };
     let (reply, priority) = match create.run(relay).await {
         Ok(priority) => (Reply::Leave, priority),
         Err(End::GivenUp) => return,
         Err(end) => create.ended(end),
     };
     let for_pod = create.for_pod.filter(|_| !matches!(reply, Reply::Deny(_)));
-    relay.answer(&reply).await;
+    relay.settle(&reply).await;
     if let Some(for_pod) = for_pod {
         for_pod.keep();
     }
@@ -108,6 +116,10 @@ pub(crate) struct Create<'a> {
     pub(crate) otherwise: Option<String>,
     /// What the pod keeps of the decision where the container is not refused.
     pub(crate) for_pod: Option<ForPod>,
+    /// The mounts in the request.
+    pub(crate) asked: Vec<Mount>,
+    /// The snapshot's, where it may have been made anew since its client asked for them.
+    pub(crate) now: Option<Vec<Mount>>,
 }
 
 /// The facts on their way.
@@ -132,9 +144,10 @@ impl Create<'_> {
         self.deadline = asked.deadline;
         let request = CreateTaskRequest::decode(&asked.request[..])
             .map_err(|error| End::Failed(format!("the request: {error}")))?;
-        if let Some(end) = self.put_back(relay).await {
+        if let Some(end) = self.put_back(relay, &request.rootfs).await {
             return Err(end);
         }
+        self.asked.clone_from(&request.rootfs);
         let Prepared { containerd, mut subject, decided } = prepared?;
         subject.confirm(request)?;
         let observing = self.mode == Mode::Observe;
@@ -214,7 +227,11 @@ impl Create<'_> {
     async fn prepare(&mut self, host: &HostPlatform, probing: &mut Probing) -> Result<Prepared, End> {
         let connected = Containerd::connect(&self.call.address, &self.call.namespace).await;
         let containerd = connected.map_err(|error| End::Leave(Priority::Warning, error.to_string()))?;
-        let subject = identify(&containerd, &self.call.id, self.bundle, host, &self.config.state).await?;
+        let subject = identify(&containerd, &self.call.id, self.bundle, host, &self.config.state).await;
+        if let Err(Leave::Kept(_, mounts)) = &subject {
+            self.now = Some(mounts.clone());
+        }
+        let subject = subject?;
         self.story.subject(&subject);
         let decided = match self.mode {
             Mode::Select => Some(self.decided(&containerd, &subject, probed(probing).await?, host).await?),
@@ -223,21 +240,22 @@ impl Create<'_> {
         Ok(Prepared { containerd, subject, decided })
     }
 
-    /// A worker for this very container died before: its snapshot may lie in a new directory once it is put back.
-    async fn put_back(&mut self, relay: &mut Relay) -> Option<End> {
-        match rebase::undo_for(&self.config.state, self.call).await {
-            Ok(None) => None,
-            Ok(Some(put_back)) => {
+    /// Another worker was at this very container before: its snapshot may lie in another directory than the request says.
+    async fn put_back(&mut self, relay: &mut Relay, asked: &[Mount]) -> Option<End> {
+        let back = match undo_for(&self.config.state, self.call, Some(asked)).await {
+            Ok(back) => back?,
+            Err(error) => return Some(End::Deny(error.to_string())),
+        };
+        let mounts = Reply::Mounts(back.present.mounts.clone());
+        let (end, reply) = match &back.present.chosen {
+            Some(chosen) => (End::Exempt(kept(chosen)), mounts),
+            None => {
                 let why = "a worker died while it re-based this container before; the default entry is back";
-                let denied = matches!(self.without_swap(why), Reply::Deny(_));
-                if !denied {
-                    relay.settle(&Reply::Mounts(put_back.mounts.clone())).await;
-                }
-                put_back.close();
-                Some(End::Leave(Priority::Warning, why.to_owned()))
+                let denial = Some(self.without_swap(why)).filter(|reply| matches!(reply, Reply::Deny(_)));
+                (End::Leave(Priority::Warning, why.to_owned()), denial.unwrap_or(mounts))
             }
-            Err(error) => Some(End::Deny(error.to_string())),
-        }
+        };
+        Some(if PutBack::settle(Some(back), relay, &reply).await { end } else { End::GivenUp })
     }
 
     /// The time a step may take: its own limit, and what the client's deadline leaves once it is known.

@@ -3,34 +3,51 @@
 
 use std::path::Path;
 
-use bestfit_config::{Config, ConfigErrors, Loaded, Mode};
+use bestfit_config::{Config, ConfigErrors, Loaded, Log, Mode};
 use bestfit_selector::policy::Otherwise;
 use bestfit_selector::trust::TrustMode;
+use containerd_client::types::Mount;
+use prost::Message;
 
 use crate::bundle::Bundle;
 use crate::create::{Call, Create, KUBERNETES_NAMESPACE};
 use crate::log::Priority;
-use crate::rebase::{self, PutBack};
+use crate::mounts::moved;
 use crate::record::Story;
+use crate::recover::{PutBack, undo_for};
 use crate::relay::Relay;
-use crate::request::Reply;
+use crate::request::{CreateTaskRequest, Reply};
 use crate::subject::{CONTAINER_TYPE, Leave};
 
 /// What a refusal names as its reason.
 pub(crate) const REQUIRE: &str = "trust.mode = \"require\"";
 
 /// The answer where nobody decides about the container: as containerd made it. What a dead worker began for it is put back first,
-/// whatever the configuration says, and mounts that moved with that are named: what was put back is closed once they are.
-pub(crate) async fn settled(state: &Path, call: &Call) -> (Reply, Option<PutBack>) {
-    match rebase::undo_for(state, call).await {
-        Ok(Some(put_back)) => (Reply::Mounts(put_back.mounts.clone()), Some(put_back)),
+/// whatever the configuration says, and mounts that moved with that are named. `asked` are those of the request, where it has any.
+pub(crate) async fn settled(state: &Path, call: &Call, asked: Option<&[Mount]>) -> (Reply, Option<PutBack>) {
+    match undo_for(state, call, asked).await {
+        Ok(Some(back)) => (Reply::Mounts(back.present.mounts.clone()), Some(back)),
         Ok(None) => (Reply::Leave, None),
         Err(error) => (Reply::Deny(format!("bestfit: {error}")), None),
     }
 }
 
+/// Waits for the request, and answers it where nobody decides about the container, with a refusal if there is one. Returns what was
+/// answered; None where nothing was, or where it may still be void: then this worker ends without another word.
+pub(crate) async fn undecided(call: &Call, relay: &mut Relay, state: &Path, refusal: Option<String>) -> Option<Reply> {
+    // Before there is a request nobody hears which mounts are put back.
+    let asked = relay.request().await.ok()??;
+    let asked = CreateTaskRequest::decode(&asked.request[..]).ok().map(|request| request.rootfs);
+    let (reply, back) = settled(state, call, asked.as_deref()).await;
+    let reply = match (reply, refusal) {
+        (Reply::Mounts(_) | Reply::Leave, Some(refusal)) => Reply::Deny(refusal),
+        (reply, _) => reply,
+    };
+    PutBack::settle(back, relay, &reply).await.then_some(reply)
+}
+
 /// With a broken configuration nothing is swapped; a container is refused where what could be read says `require`.
-pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, errors: &ConfigErrors) {
+pub(crate) async fn broken(call: &Call, relay: &mut Relay, story: Story, errors: &ConfigErrors) {
     let bundle = Bundle::read(&call.bundle);
     let annotation = |key: &str| bundle.as_ref().ok().and_then(|bundle| bundle.annotation(key));
     let sandbox = annotation(CONTAINER_TYPE) == Some("sandbox");
@@ -38,9 +55,8 @@ pub(crate) async fn broken(call: &Call, relay: &mut Relay, mut story: Story, err
     let follows = if denied { format!("and says {REQUIRE}") } else { "nothing is swapped".to_owned() };
     let why = format!("the configuration is broken, {follows}: {errors}");
     let refusal = denied.then(|| format!("bestfit: {why}"));
-    unlooked(call, relay, &mut story, errors.state(), (why, refusal)).await;
     // Loud, in the journal and in the default log: the configured one is not known.
-    story.write(&Config::default().log, Priority::Warning);
+    unlooked(call, relay, story, (errors.state(), &Config::default().log), (why, refusal)).await;
 }
 
 /// The bundle cannot be read: of its namespaces only containerd's is known.
@@ -48,33 +64,25 @@ pub(crate) async fn unreadable(call: &Call, relay: &mut Relay, mut story: Story,
     let mode = config.mode_for(&call.namespace, None);
     story.mode(mode);
     let refusal = is_strict(config, mode).then(|| format!("bestfit: {why} ({REQUIRE})"));
-    unlooked(call, relay, &mut story, &config.state, (why.to_owned(), refusal)).await;
-    story.write(&config.log, Priority::Warning);
+    unlooked(call, relay, story, (&config.state, &config.log), (why.to_owned(), refusal)).await;
 }
 
 /// A container that cannot be looked at stays as it is, or is refused; with the reason for the record.
 async fn unlooked(
     call: &Call,
     relay: &mut Relay,
-    story: &mut Story,
-    state: &Path,
+    mut story: Story,
+    (state, log): (&Path, &Log),
     (why, refusal): (String, Option<String>),
 ) {
     let denied = refusal.is_some();
-    let (reply, put_back) = settled(state, call).await;
-    let reply = match (reply, refusal) {
-        (Reply::Mounts(_) | Reply::Leave, Some(refusal)) => Reply::Deny(refusal),
-        (reply, _) => reply,
-    };
-    relay.settle(&reply).await;
-    if let Some(put_back) = put_back {
-        put_back.close();
-    }
-    match reply {
+    match undecided(call, relay, state, refusal).await {
+        None => return,
         // Where it is not for that reason, what was begun cannot be put back.
-        Reply::Deny(said) => story.deny(if denied { why } else { said }),
-        Reply::Leave | Reply::Mounts(_) => story.failed(why),
+        Some(Reply::Deny(said)) => story.deny(if denied { why } else { said }),
+        Some(Reply::Leave | Reply::Mounts(_)) => story.failed(why),
     }
+    story.write(log, Priority::Warning);
 }
 
 /// Where the state lies, and whether a container that nobody decided about is refused.
@@ -105,7 +113,7 @@ pub(crate) enum End {
     Failed(String),
     /// The policy refuses the container.
     Deny(String),
-    /// The relay hung up before there was a Create.
+    /// There is nobody to answer: the relay hung up before there was a Create; or what it does with the answer is not known.
     GivenUp,
 }
 
@@ -113,7 +121,7 @@ impl From<Leave> for End {
     fn from(leave: Leave) -> Self {
         match leave {
             Leave::Rule(why) => Self::Leave(Priority::Info, why),
-            Leave::Sandbox | Leave::Started | Leave::Kept(_) => Self::Exempt(leave.to_string()),
+            Leave::Sandbox | Leave::Started | Leave::Kept(..) => Self::Exempt(leave.to_string()),
             // Trouble between containerd and us is no reason to deny what containerd itself could start.
             Leave::Api(_) | Leave::Image(_) => Self::Leave(Priority::Warning, leave.to_string()),
         }
@@ -129,31 +137,40 @@ impl Create<'_> {
             _ if is_strict(self.config, self.mode) && !self.default_fits => {
                 Reply::Deny(format!("bestfit: {why} ({REQUIRE})"))
             }
-            _ => Reply::Leave,
+            _ => self.as_it_is(),
+        }
+    }
+
+    /// The answer where the container stays as it is: in the directory that its snapshot has now.
+    fn as_it_is(&self) -> Reply {
+        let moved = self.now.as_ref().and_then(|now| moved(&self.asked, now));
+        moved.map_or(Reply::Leave, Reply::Mounts)
+    }
+
+    /// The same where something went wrong: the policy's `on_error` says what follows.
+    pub(crate) fn without_success(&self, why: &str) -> Reply {
+        match self.mode == Mode::Select && self.config.selection.policy.on_error == Otherwise::Deny {
+            true => Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")")),
+            false => self.without_swap(why),
         }
     }
 
     /// What follows from the end of a create without a swap.
     pub(crate) fn ended(&mut self, end: End) -> (Reply, Priority) {
-        let deny_errors = self.mode == Mode::Select && self.config.selection.policy.on_error == Otherwise::Deny;
         let (why, reply, priority) = match end {
             End::GivenUp => return (Reply::Leave, Priority::Info),
             End::Exempt(why) => {
                 self.story.leave(why);
-                return (Reply::Leave, Priority::Info);
+                return (self.as_it_is(), Priority::Info);
             }
             End::Deny(why) => (why.clone(), Reply::Deny(format!("bestfit: {why}")), Priority::Warning),
-            End::Failed(why) if deny_errors => {
-                let reply = Reply::Deny(format!("bestfit: {why} (selection.on_error = \"deny\")"));
-                (why, reply, Priority::Warning)
-            }
-            End::Failed(why) => (why.clone(), self.without_swap(&why), Priority::Warning),
+            End::Failed(why) => (why.clone(), self.without_success(&why), Priority::Warning),
             End::Leave(priority, why) => match self.without_swap(&why) {
-                Reply::Leave => {
+                Reply::Deny(denial) => (why, Reply::Deny(denial), Priority::Warning),
+                reply => {
                     self.story.leave(why);
-                    return (Reply::Leave, priority);
+                    return (reply, priority);
                 }
-                reply => (why, reply, Priority::Warning),
             },
         };
         match reply {
@@ -202,6 +219,8 @@ mod tests {
             default_fits,
             otherwise,
             for_pod: None,
+            asked: Vec::new(),
+            now: None,
         };
         let (reply, _) = create.ended(end);
         let reply = match reply {

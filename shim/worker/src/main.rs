@@ -8,7 +8,8 @@
 //!
 //! - [`mod@create`]: the order of one create; [`swap`]: from the decision to the mounts
 //! - [`subject`]: may this container be touched at all; [`mounts`], [`bundle`], [`image`]: what it reads for that
-//! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it
+//! - [`plan`], [`users`]: what the candidate changes, and what is refused; [`rebase`]: doing it, and undoing it;
+//!   [`mod@recover`]: undoing it for workers that died
 //! - [`content`]: bringing an entry into containerd; [`containerd`]: its API; [`decider`], [`relay`]: the other processes
 //! - [`decision`]: recalled or asked for; [`remember`]: decisions that still hold; [`facts`]: the host's, from a cache
 //! - [`documents`]: what is kept by digest; [`cache`], [`logins`]: the decider's directory,
@@ -37,6 +38,7 @@ mod node;
 mod plan;
 mod rebase;
 mod record;
+mod recover;
 mod relay;
 mod remember;
 mod request;
@@ -50,6 +52,7 @@ use std::process::ExitCode;
 use arguments::Command;
 use bestfit_config::Location;
 use create::Call;
+use recover::PutBack;
 use relay::Relay;
 use request::Reply;
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,20 +108,16 @@ async fn create(call: &Call) -> ExitCode {
 async fn recover(call: &Call) -> ExitCode {
     let loaded = bestfit_config::load(&Location::from_env(call.profile.clone()));
     let (state, strict) = ending::strictness(call, &loaded);
-    rebase::release_leases(call).await;
-    let (reply, put_back) = ending::settled(state, call).await;
+    let (reply, back) = ending::settled(state, call, None).await;
     let reply = match reply {
         Reply::Mounts(_) | Reply::Leave if strict => {
             Reply::Deny(format!("bestfit: the worker of this container died ({})", ending::REQUIRE))
         }
         reply => reply,
     };
-    // The relay ends this process as soon as it has the answer: not before the journal is gone.
-    let _heard = signal(SignalKind::terminate());
-    Relay::new().answer(&reply).await;
-    if let Some(put_back) = put_back {
-        put_back.close();
-    }
+    PutBack::settle(back, &mut Relay::new(), &reply).await;
+    // Nobody waits for that.
+    recover::release_leases(call).await;
     ExitCode::SUCCESS
 }
 

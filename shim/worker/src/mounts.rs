@@ -55,14 +55,25 @@ pub(crate) fn with_context_of(mut new: Vec<Mount>, old: &[Mount]) -> Vec<Mount> 
     new
 }
 
+/// The mounts to name where a request asks for a directory to write to that is not the snapshot's any more: it was made anew since.
+pub(crate) fn moved(asked: &[Mount], now: &[Mount]) -> Option<Vec<Mount>> {
+    let upper = |mounts: &[Mount]| directory(mounts, "upperdir=").map(str::to_owned);
+    let moved = upper(asked).zip(upper(now)).is_some_and(|(asked, now)| asked != now);
+    moved.then(|| with_context_of(without_context(now), asked))
+}
+
+fn directory<'a>(mounts: &'a [Mount], option: &str) -> Option<&'a str> {
+    mounts.iter().flat_map(|mount| &mount.options).find_map(|given| given.strip_prefix(option))
+}
+
 /// Whether a container that was made at `made` (seconds and nanoseconds since 1970) may have run in these: something was written,
 /// or they have been mounted since. Each mount makes the directory `work` in the working one anew, and it stays (Linux,
 /// `fs/overlayfs/super.c`, `ovl_workdir_create`). A container whose image has `/proc`, `/sys`, `/dev` and `/run` may run without
 /// leaving anything else; clients mount before the container is made, to read its users.
 pub(crate) fn may_have_run(mounts: &[Mount], made: (i64, i32)) -> io::Result<bool> {
     let directory = |option: &str| {
-        let found = mounts.iter().flat_map(|mount| &mount.options).find_map(|given| given.strip_prefix(option));
-        found.map(Path::new).ok_or_else(|| io::Error::other(format!("no {option} among the mounts")))
+        let found = directory(mounts, option).map(Path::new);
+        found.ok_or_else(|| io::Error::other(format!("no {option} among the mounts")))
     };
     if fs::read_dir(directory("upperdir=")?)?.next().transpose()?.is_some() {
         return Ok(true);
@@ -115,6 +126,17 @@ mod tests {
         let old = overlay(&[PARTS[0], "context=\"x\""]);
         assert_eq!(without_context(&old), overlay(&[PARTS[0]]));
         assert_eq!(with_context_of(overlay(&[PARTS[1]]), &old), overlay(&[PARTS[1], "context=\"x\""]));
+    }
+
+    #[test]
+    fn a_request_for_a_directory_that_is_gone_is_known() {
+        let now = overlay(&["workdir=/2/work", "upperdir=/2/fs", "lowerdir=/3/fs"]);
+        assert_eq!(moved(&overlay(&PARTS), &now), Some(now.clone()));
+        let asked = overlay(&["upperdir=/1/fs", "context=\"x\""]);
+        assert_eq!(moved(&asked, &now), Some(with_context_of(now.clone(), &asked)));
+        for same in [&["upperdir=/2/fs", "index=off"][..], &["lowerdir=/4/fs"], &[]] {
+            assert_eq!(moved(&overlay(same), &now), None, "{same:?}");
+        }
     }
 
     #[test]

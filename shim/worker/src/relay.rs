@@ -25,6 +25,17 @@ pub(crate) struct Relay {
     answered: bool,
 }
 
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The relay goes on as it was told.
+    Taken,
+    /// It does not: it, or its client, is gone; or it was told something else before.
+    Void,
+    /// It has not said so yet, and may still go on: whoever gives up leaves the journal, and the relay asks `recover` for it.
+    Nothing,
+}
+
 /// What the relay asks, once the Create has come.
 pub(crate) struct Asked {
     /// The encoded CreateTaskRequest.
@@ -77,18 +88,23 @@ impl Relay {
         sent.await.is_ok()
     }
 
-    /// Whether the relay forwards what it was told. A relay that is gone, or whose client is gone, does not.
-    pub(crate) async fn accepted(&mut self) -> bool {
+    async fn heard(&mut self) -> Heard {
         let mut byte = [0];
-        let read = tokio::time::timeout(ACCEPT_WITHIN, self.stdin.read_exact(&mut byte)).await;
-        matches!(read, Ok(Ok(_))) && byte[0] == ACCEPTED
+        match tokio::time::timeout(ACCEPT_WITHIN, self.stdin.read_exact(&mut byte)).await {
+            Ok(Ok(_)) if byte[0] == ACCEPTED => Heard::Taken,
+            Ok(_) => Heard::Void,
+            Err(_) => Heard::Nothing,
+        }
     }
 
     /// Answers, and where that changes the mounts, waits until the relay has taken them: one whose worker is gone by then asks
-    /// for them again. True where it goes on as it was told.
-    pub(crate) async fn settle(&mut self, reply: &Reply) -> bool {
-        let answered = self.answer(reply).await;
-        answered && (!matches!(reply, Reply::Mounts(_)) || self.accepted().await)
+    /// for them again.
+    pub(crate) async fn settle(&mut self, reply: &Reply) -> Heard {
+        match (self.answer(reply).await, reply) {
+            (false, _) => Heard::Void,
+            (true, Reply::Mounts(_)) => self.heard().await,
+            (true, Reply::Leave | Reply::Deny(_)) => Heard::Taken,
+        }
     }
 
     /// Returns when the relay says that the request is void, or is gone.

@@ -68,17 +68,22 @@ pub(crate) enum Leave {
     #[error("a sandbox (pause) container")]
     Sandbox,
     /// It ran before.
-    #[error("the snapshot has been written to: what was written stays")]
+    #[error("it may have run: the snapshot has been written to, or mounted, since the container was made")]
     Started,
     /// An earlier start chose already.
-    #[error("the choice of an earlier start is kept: {0}")]
-    Kept(String),
+    #[error("{}", kept(.0))]
+    Kept(String, Vec<Mount>),
     /// containerd did not answer as needed.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// A document of the default entry cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
+}
+
+/// Why a container stays as it is whose snapshot is already made from the entry `chosen`.
+pub(crate) fn kept(chosen: &str) -> String {
+    format!("the choice of an earlier start is kept: {chosen}")
 }
 
 fn rule<T>(why: impl Into<String>) -> Result<T, Leave> {
@@ -175,11 +180,15 @@ impl Subject {
 
     /// A container that ran is not given another entry, although nothing of what it wrote may be there.
     pub(crate) fn never_ran(&self) -> Result<(), Leave> {
-        match mounts::may_have_run(&self.mounts, rebase::created_at(&self.container)) {
-            Ok(false) => Ok(()),
-            Ok(true) => rule("the snapshot has been mounted since the container was made: it may have run"),
-            Err(error) => rule(format!("the snapshot's directories: {error}")),
-        }
+        never_ran(&self.mounts, rebase::created_at(&self.container))
+    }
+}
+
+fn never_ran(mounts: &[Mount], made: (i64, i32)) -> Result<(), Leave> {
+    match mounts::may_have_run(mounts, made) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Leave::Started),
+        Err(error) => rule(format!("the snapshot's directories: {error}")),
     }
 }
 
@@ -211,7 +220,7 @@ async fn pristine_snapshot(
     );
     let snapshot = snapshot?;
     if let Some(chosen) = snapshot.labels.get(CHOSEN_LABEL) {
-        return Err(Leave::Kept(chosen.clone()));
+        return Err(Leave::Kept(chosen.clone(), mounts?));
     }
     if snapshot.kind() != Kind::Active {
         return rule(format!("snapshot {key} is not active"));
@@ -379,6 +388,21 @@ mod tests {
             assert_eq!(familiar(given), full);
         }
         assert_eq!(familiar(&format!("app@{digest}")), format!("docker.io/library/app@{digest}"));
+    }
+
+    /// As it ran before: also where a trusted artifact is required, and whether it wrote something or not.
+    #[test]
+    fn a_container_that_ran_and_wrote_nothing_starts_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ["workdir", "upperdir"].map(|name| format!("{name}={}", dir.path().join(name).display()));
+        let mounts = [Mount { options: options.to_vec(), ..Default::default() }];
+        assert!(matches!(never_ran(&mounts, (0, 0)), Err(Leave::Rule(_))), "what cannot be read is no proof");
+        std::fs::create_dir_all(dir.path().join("workdir")).unwrap();
+        std::fs::create_dir(dir.path().join("upperdir")).unwrap();
+        assert!(never_ran(&mounts, (0, 0)).is_ok());
+        std::fs::create_dir(dir.path().join("workdir/work")).unwrap();
+        assert!(matches!(never_ran(&mounts, (0, 0)), Err(Leave::Started)), "mounted since");
+        assert!(matches!(Leave::Started.into(), crate::ending::End::Exempt(_)));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::log::{self, Priority};
 use crate::mounts;
 use crate::plan::{Process, plan};
 use crate::rebase::{Journal, Target, created_at, private_dir, started};
-use crate::relay::Relay;
+use crate::relay::{Heard, Relay};
 use crate::request::Reply;
 use crate::subject::{self, Subject};
 use crate::users::{self, Accounts};
@@ -244,20 +244,24 @@ async fn apply(
     let spec = changes.then(|| rewritten(&create.bundle.original, &ready.process)).transpose().map_err(End::Failed)?;
     let record = changes.then(|| rewritten(&journal.record, &ready.process)).transpose().map_err(End::Failed)?;
     let record = record.map(|value| Any { type_url: journal.record_type.clone(), value });
-    still_as_identified(leased, subject).await?;
+    still_as_identified(create, leased, subject).await?;
     let labels = subject::labels(&subject.snapshot, subject, &chosen);
     let state = &create.config.state;
     let target = Target { labels, spec: spec.as_deref(), record };
-    let failure = match journal.apply(leased, state, target).await {
+    journal.begin(state).map_err(|error| End::Failed(error.to_string()))?;
+    let failure = match journal.apply(leased, target).await {
         Ok(mounts) => {
             let reply = Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts));
             create.story.timing("apply", applying.elapsed());
-            if relay.settle(&reply).await {
-                journal.close(state);
-                create.story.applied(Applied::Swapped, Some(chosen));
-                return Ok(());
+            match relay.settle(&reply).await {
+                Heard::Taken => {
+                    journal.close(state);
+                    create.story.applied(Applied::Swapped, Some(chosen));
+                    return Ok(());
+                }
+                Heard::Void => "the relay or its client went away before the container was created".to_owned(),
+                Heard::Nothing => return Err(End::GivenUp),
             }
-            "the relay or its client went away before the container was created".to_owned()
         }
         Err(error) => error.to_string(),
     };
@@ -268,13 +272,17 @@ async fn apply(
         }
         Ok(Some(mounts)) => {
             // The default snapshot is back, in a new directory; whether it may run is for the policy.
-            let denied = matches!(create.without_swap(&failure), Reply::Deny(_));
-            if !denied {
-                relay.settle(&Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts))).await;
-            }
+            let why = format!("{failure}; the default entry is back");
+            let reply = match create.without_success(&why) {
+                Reply::Deny(why) => Reply::Deny(why),
+                Reply::Leave | Reply::Mounts(_) => Reply::Mounts(mounts::with_context_of(mounts, &subject.mounts)),
+            };
             // Not before: where the relay ends this worker instead of hearing it, recover has to tell the mounts.
+            if relay.settle(&reply).await == Heard::Nothing {
+                return Err(End::GivenUp);
+            }
             journal.close(state);
-            Err(End::Failed(format!("{failure}; the default entry is back")))
+            Err(End::Failed(why))
         }
         // The mounts of the request may be gone: to go on with them would fail less clearly.
         Err(error) => Err(End::Deny(format!("{failure}; going back failed too, the next start tries again: {error}"))),
@@ -282,19 +290,24 @@ async fn apply(
 }
 
 /// Time has passed since the container was looked at: it must still be the same one, and still untouched.
-async fn still_as_identified(leased: &Containerd, subject: &Subject) -> Result<(), End> {
+async fn still_as_identified(create: &mut Create<'_>, leased: &Containerd, subject: &Subject) -> Result<(), End> {
     let failed = |error: ApiError| End::Leave(Priority::Warning, error.to_string());
     let (snapshotter, key) = (&subject.container.snapshotter, &subject.container.snapshot_key);
-    let (container, snapshot, inodes) = tokio::try_join!(
+    let (container, snapshot, inodes, mounts) = tokio::try_join!(
         leased.container(&subject.container.id),
         leased.snapshot(snapshotter, key),
-        leased.snapshot_inodes(snapshotter, key)
+        leased.snapshot_inodes(snapshotter, key),
+        leased.snapshot_mounts(snapshotter, key)
     )
     .map_err(failed)?;
     if container == subject.container && snapshot == subject.snapshot && inodes <= 1 {
         return Ok(subject.never_ran()?);
     }
-    Err(End::Leave(Priority::Warning, "the container changed while an entry was chosen for it".to_owned()))
+    create.now = Some(mounts);
+    Err(match snapshot.labels.get(subject::CHOSEN_LABEL) {
+        Some(chosen) => End::Exempt(subject::kept(chosen)),
+        None => End::Leave(Priority::Warning, "the container changed while an entry was chosen for it".to_owned()),
+    })
 }
 
 fn journal(create: &Create<'_>, subject: &Subject, ready: &Ready, lease: String) -> Journal {

@@ -19,7 +19,7 @@
 //!   registry's (`registry/tests/hostile.rs`)
 //! - [`asked`]: the commands on the node: a record is replayed, `explain` and `check` say what the shim does, `ps`
 //! - [`between`], [`killed`]: containerd, relay, delegate, worker, decider and client killed at any point leave nothing behind;
-//!   `between` at the one point where the container has no snapshot
+//!   `between` at the one point where the container has no snapshot; [`moved`]: the snapshot was made anew before Create came
 //! - [`confined`]: hostile code in the decider's place: what it tries is refused, what it says is not believed; `bestfit doctor`
 //! - [`mod@cri`]: pods by crictl in both ways to configure the handler: one relay per pod, pause containers untouched, exec, logs,
 //!   stats, an update read back, removal, a restart of containerd, what the pod overrides, users, tags, namespaces
@@ -33,6 +33,7 @@ mod confined;
 mod cri;
 mod forwarded;
 mod killed;
+mod moved;
 mod plain;
 mod prepared;
 mod sticky;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         trouble::SCENARIOS,
         asked::SCENARIOS,
         between::SCENARIOS,
+        moved::SCENARIOS,
         killed::SCENARIOS,
         confined::SCENARIOS,
         cri::SCENARIOS,

@@ -354,6 +354,23 @@ fn a_worker_that_says_nothing_and_is_gone_refuses_where_a_decision_is_required_o
     }
 }
 
+/// Both die of the same, before they do anything: that is no reason to refuse what containerd could start.
+#[test]
+fn where_worker_and_recover_die_the_bundle_says_whether_a_swap_was_begun() {
+    for (config, mark, sent) in [("", "other", true), (REQUIRES, "other", false), ("", "bestfit-rebase", false)] {
+        let bench = Bench::new(&[], true);
+        for (name, text) in [("config.toml", config), (mark, ""), ("answer", "X"), ("go", ""), ("fails", "")] {
+            bench.folder.write(name, text);
+        }
+        bench.request(1, "Create", &bench.create(), 0);
+        if sent {
+            assert_eq!(bench.received(), (1, task_request(2, "Create", &bench.create(), 0)));
+        } else {
+            assert_eq!(frame::status_code(next(&bench.client).unwrap().payload()), 9);
+        }
+    }
+}
+
 #[test]
 fn a_container_that_is_ended_while_it_waits_is_never_created() {
     for (method, payload) in [("Kill", b"\x0a\x02c1".as_slice()), ("Delete", b"\x0a\x02c1"), ("Shutdown", b"\x10\x01")]
@@ -435,6 +452,9 @@ fn others_pass_while_what_a_dead_worker_left_is_put_back() {
     let (stream, message) = bench.received();
     assert_eq!(stream, 5);
     assert!(message.windows(4).any(|bytes| bytes == b"back"));
+    let heard = bench.folder.path().join("heard");
+    wait_for(&heard);
+    assert_eq!(std::fs::read(heard).unwrap(), b"A", "only then it may forget what it put back");
 }
 
 #[test]

@@ -95,10 +95,8 @@ fn no_worker(world: &mut World) {
         }
         world.node.configure(&require());
         refused(world, alone.runtime, &pair.image, words);
-        if !words.contains("died") {
-            world.node.configure(&enforce());
-            untouched(world, alone.runtime, &pair.image);
-        }
+        world.node.configure(&enforce());
+        untouched(world, alone.runtime, &pair.image);
     }
     untouched(world, STOCK, &pair.image);
 }

@@ -1,19 +1,22 @@
 //! Owns where decisions are written: one JSON line per create in a bounded file, and a copy in the journal where there is
 //! one. A log that cannot be written never stops a container; the journal says so instead.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use bestfit_config::Log;
+use bestfit_selector::json::plain;
 use bestfit_selector::record::Record;
 
 /// systemd's native socket (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// The part of the log's size that one record may have.
 const PART: u64 = 4;
+/// The longest reason in a record that is too long without its decision, in characters.
+const MAX_TEXT: usize = 300;
 /// How loud a line is (syslog(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
@@ -43,7 +46,14 @@ fn line(record: &Record, most: u64) -> serde_json::Result<Vec<u8>> {
     }
     let why = format!("the decision is left out: with it the record has {} bytes, of at most {most}", line.len());
     let error = record.error.as_ref().map_or_else(|| why.clone(), |error| format!("{error}; {why}"));
-    serde_json::to_vec(&Record { decision: None, error: Some(error), ..record.clone() })
+    let short = Record { decision: None, error: Some(error), ..record.clone() };
+    let line = serde_json::to_vec(&short)?;
+    if line.len() as u64 <= most {
+        return Ok(line);
+    }
+    let cut = |text: Option<String>| text.map(|text| plain(&text, MAX_TEXT));
+    let (error, untouched) = (cut(short.error), cut(short.untouched));
+    serde_json::to_vec(&Record { error, untouched, refused: Vec::new(), unenforced: Vec::new(), ..short })
 }
 
 /// The file holds at most `max_bytes`; what was there before is kept once, as `<file>.1`.
@@ -54,10 +64,11 @@ fn rotate_and_append(file: &Path, max_bytes: u64, line: &[u8]) -> io::Result<()>
     let open = || OpenOptions::new().append(true).create(true).mode(0o640).open(file);
     let mut to = open()?;
     if to.metadata()?.len() + line.len() as u64 > max_bytes {
-        // One of several workers renames; the others find the new file.
-        let lock = File::create(sibling(file, ".lock"))?;
-        lock.lock()?;
-        if fs::metadata(file).is_ok_and(|meta| meta.len() + line.len() as u64 > max_bytes) {
+        // One of several workers renames; the others find the new file, or write on behind the end of the old one. Nobody waits: who
+        // could open the file could keep its lock.
+        let lock = sibling(file, ".lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(lock)?;
+        if lock.try_lock().is_ok() && fs::metadata(file).is_ok_and(|meta| meta.len() + line.len() as u64 > max_bytes) {
             fs::rename(file, sibling(file, ".1"))?;
         }
         to = open()?;
@@ -108,6 +119,8 @@ pub(crate) fn prune(dir: &Path, keep: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -123,6 +136,28 @@ mod tests {
         assert!(
             why.starts_with("the decision is left out: with it the record has ") && why.ends_with("of at most 200")
         );
+        let long = "x".repeat(1 << 20);
+        record.unenforced = vec![long.clone(); 8];
+        (record.error, record.untouched) = (Some(long.clone()), Some(long));
+        assert!(line(&record, 4000).unwrap().len() < 4000, "whatever else is in it");
+    }
+
+    #[test]
+    fn nobody_waits_for_the_lock_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("decisions.jsonl");
+        let write = |line: &[u8]| rotate_and_append(&file, 10, line).unwrap();
+        write(b"line 1\n");
+        write(b"line 2\n");
+        let lock = sibling(&file, ".lock");
+        assert_eq!(fs::metadata(&lock).unwrap().permissions().mode() & 0o777, 0o600);
+        let held = fs::File::open(lock).unwrap();
+        held.lock().unwrap();
+        write(b"line 3\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "line 2\nline 3\n");
+        drop(held);
+        write(b"line 4\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "line 4\n");
     }
 
     #[test]

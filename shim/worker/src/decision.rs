@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use bestfit_config::Mode;
 use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::exchange::{Ask, RegistryAccess};
+use bestfit_selector::exchange::{Answer, Ask, RegistryAccess};
 use bestfit_selector::facts::Facts;
 use bestfit_selector::index::Index;
+use bestfit_selector::json::plain;
 use bestfit_selector::platform::candidates;
 use bestfit_selector::policy::{Action, Otherwise, Policy};
 use bestfit_selector::scope::Scope;
@@ -27,6 +28,14 @@ use crate::logins::logins_for;
 use crate::remember::{Kept, Remembered};
 use crate::subject::Subject;
 use crate::swap;
+
+/// The most that is kept of what could not be enforced, and of each of it, in characters.
+const MAX_UNENFORCED: usize = 8;
+const MAX_WORDS: usize = 300;
+/// How long the artifacts hold that an index carries (`shim/decider/src/gather.rs`).
+const INLINE_FRESH: Duration = Duration::from_secs(3600);
+/// The longest reason of a decision, in characters.
+const MAX_WHY: usize = 2000;
 
 /// A decision, and where what it prefers comes from.
 pub(crate) struct Decided {
@@ -138,7 +147,10 @@ impl Create<'_> {
         // The decider keeps the deadline itself; this one is for a decider that does not.
         let limit = ask.deadline + Duration::from_millis(500);
         let answer = match tokio::time::timeout(limit, decider.ask(ask, &subject.index_bytes)).await {
-            Ok(answer) => answer.map_err(|error| End::Failed(error.to_string()))?,
+            Ok(answer) => {
+                let answer = answer.map_err(|error| End::Failed(error.to_string()))?;
+                bounded(answer, ask.registries.referrers_lifetime)
+            }
             Err(_) => {
                 decider.kill().await;
                 return Err(End::Failed(format!("no decision within {:?}", ask.deadline)));
@@ -199,13 +211,14 @@ fn check(index: (&Digest, &Index), ask: &Ask, decision: &Decision) -> Result<(),
     let ((index, parsed), policy, inputs) = (index, &ask.policy, &decision.inputs);
     let revoked = |digest: &Digest| policy.trust.revoked_digests.contains(digest);
     let swaps = decision.outcome == Outcome::Swap;
+    let refuses = decision.outcome == Outcome::Deny || decision.otherwise.is_some();
     let of_policy = serde_json::to_vec(policy);
     for (wrong, what) in [
         (!of_policy.is_ok_and(|policy| inputs.policy.matches(&policy)), "answered under another policy"),
         (inputs.index != *index, "answered about another index"),
         (inputs.host != ask.host, "answered for another platform"),
         (decision.default != ask.default, "answered about another default entry"),
-        (decision.outcome == Outcome::Deny && !may_deny(policy), "refused the container, which this site never does"),
+        (refuses && !may_deny(policy), "refused the container, which this site never does"),
         (swaps && decision.preferred.is_empty(), "asked for a swap and named no entry"),
         (swaps && revoked(index), "asked for a swap within an index that is revoked"),
     ] {
@@ -221,6 +234,17 @@ fn check(index: (&Digest, &Index), ask: &Ask, decision: &Decision) -> Result<(),
         }
         None => Ok(()),
     }
+}
+
+/// What the decider says in its own words goes into records and the journal: it must not push out what others wrote there. Nor does
+/// its answer hold longer than lists of referrers do, which a registry may stretch by a tenth, or an index that carries its artifacts.
+fn bounded(mut answer: Answer, lifetime: Duration) -> Answer {
+    answer.fresh = answer.fresh.map(|fresh| fresh.min((lifetime + lifetime / 10).max(INLINE_FRESH)));
+    answer.unenforced.truncate(MAX_UNENFORCED);
+    answer.unenforced.iter_mut().for_each(|words| *words = plain(words, MAX_WORDS));
+    answer.decision.why = plain(&answer.decision.why, MAX_WHY);
+    answer.decision.otherwise = answer.decision.otherwise.map(|words| plain(&words, MAX_WHY));
+    answer
 }
 
 /// Whether any decision under this policy refuses a container.
@@ -287,11 +311,28 @@ mod tests {
             (|ask, _| ask.policy.trust.revoked_digests = vec![digest("b")], no_entry(digest("b"))),
             (|ask, said| ask.policy.trust.revoked_digests = vec![said.inputs.index], "is revoked".to_owned()),
             (|_, said| said.outcome = Outcome::Deny, "this site never does".to_owned()),
+            (|_, said| said.otherwise = Some("no".to_owned()), "this site never does".to_owned()),
         ];
         for (number, (change, why)) in table.iter().enumerate() {
             let error = checked(change).unwrap_err();
             assert!(error.contains(why), "{number}: {error}");
         }
+    }
+
+    #[test]
+    fn a_deciders_words_are_bounded_and_so_is_the_time_they_hold() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let fresh = |given: u64, lifetime| bounded(crate::remember::tests::answer(Some(given)), lifetime).fresh;
+        assert_eq!(fresh(60, hours(0)), Some(Duration::from_secs(60)));
+        assert_eq!(fresh(u64::MAX, hours(0)), Some(hours(1)));
+        assert_eq!(fresh(u64::MAX, hours(10)), Some(hours(11)));
+        let mut answer = crate::remember::tests::answer(None);
+        assert_eq!(bounded(answer.clone(), hours(1)).decision, answer.decision);
+        let long = "x\n".repeat(1 << 20);
+        answer.unenforced = vec![long.clone(); 100];
+        (answer.decision.why, answer.decision.otherwise) = (long.clone(), Some(long));
+        let bytes = serde_json::to_vec(&bounded(answer, hours(1))).unwrap();
+        assert!(bytes.len() < 40_000 && !bytes.windows(2).any(|pair| pair == b"\\n"), "{}", bytes.len());
     }
 
     #[test]

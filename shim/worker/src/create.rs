@@ -2,6 +2,8 @@
 //! step may end it; then the container runs as containerd made it, and the record says why. All that changes nothing may
 //! happen before the request comes, while the delegate still starts.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
@@ -272,30 +274,38 @@ impl Create<'_> {
     }
 }
 
-/// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`; Err says why there
-/// is no turn.
-pub(crate) async fn one_at_a_time(
-    state: &Path,
-    what: &str,
-    index: &Digest,
-    limit: Duration,
-) -> Result<std::fs::File, String> {
+/// One lookup and one pull per index and node: the next worker finds what it needs. Waits no longer than `limit`, and not for one
+/// that [goes on aside](goes_on_aside); Err says why there is no turn.
+pub(crate) async fn one_at_a_time(state: &Path, what: &str, index: &Digest, limit: Duration) -> Result<File, String> {
     let dir = state.join(what);
     let opened = rebase::private_dir(&dir).and_then(|()| {
-        let file = std::fs::File::create(dir.join(index.hex()))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(index.hex()))?;
+        file.set_modified(SystemTime::now())?;
         // One that is in use is not among the oldest; were it, two workers would do the same work.
         log::prune(&dir, documents::MAX_DOCUMENTS)?;
         Ok(file)
     });
     let file = opened.map_err(|error| format!("{}: {error}", dir.display()))?;
     let until = Instant::now() + limit;
+    let is_aside = |file: &File| file.metadata().is_ok_and(|meta| meta.len() > 0);
     while file.try_lock().is_err() {
+        if is_aside(&file) {
+            return Err("another worker is still at it, in the background".to_owned());
+        }
         if Instant::now() > until {
             return Err(format!("another worker was still at it after {limit:?}"));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(file)
+    // One that died in the background left that there.
+    let cleared = file.set_len(0).map_err(|error| format!("{}: {error}", dir.display()));
+    cleared.map(|()| file)
+}
+
+/// Whoever has the turn goes on in the background: nobody waits for that any more.
+pub(crate) fn goes_on_aside(mut turn: &File) {
+    // Where it cannot be written, the others wait.
+    let _ = turn.write_all(b"in the background");
 }
 
 async fn asked(relay: &mut Relay) -> Result<Asked, End> {
@@ -335,5 +345,18 @@ mod tests {
         turn(&digest("2")).await.unwrap();
         drop(held);
         turn(&digest("1")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_pull_that_is_late_already() {
+        let state = tempfile::tempdir().unwrap();
+        let digest = format!("sha256:{}", "a".repeat(64)).parse::<Digest>().unwrap();
+        let turn = async || one_at_a_time(state.path(), "pulls", &digest, Duration::from_secs(3600)).await;
+        let held = turn().await.unwrap();
+        goes_on_aside(&held);
+        assert_eq!(turn().await.unwrap_err(), "another worker is still at it, in the background");
+        drop(held);
+        let next = turn().await.unwrap();
+        assert_eq!(next.metadata().unwrap().len(), 0, "it has only begun");
     }
 }

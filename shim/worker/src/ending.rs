@@ -117,6 +117,16 @@ pub(crate) enum End {
     GivenUp,
 }
 
+impl End {
+    /// The reason.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Leave(_, why) | Self::Exempt(why) | Self::Failed(why) | Self::Deny(why) => why,
+            Self::GivenUp => "the relay hung up",
+        }
+    }
+}
+
 impl From<Leave> for End {
     fn from(leave: Leave) -> Self {
         match leave {

@@ -10,11 +10,12 @@ use bestfit_selector::record::Applied;
 use containerd_client::types::Mount;
 use prost_types::Any;
 use serde_json::Value;
+use tokio::time::error::Elapsed;
 
 use crate::bounds;
 use crate::containerd::{ApiError, Containerd};
 use crate::content::{BringError, Bringer, Described, Writing};
-use crate::create::{Create, one_at_a_time};
+use crate::create::{Create, goes_on_aside, one_at_a_time};
 use crate::decider::Decider;
 use crate::decision::{Content, Decided};
 use crate::documents;
@@ -110,7 +111,7 @@ async fn bring(
         turn = one_at_a_time(&create.config.state, "pulls", &subject.index_digest, within) => turn,
         () = relay.gone() => return Err(given_up()),
     };
-    let _turn = turn.map_err(|why| End::Leave(Priority::Warning, format!("the content was not brought in: {why}")))?;
+    let turn = turn.map_err(|why| End::Leave(Priority::Warning, format!("the content was not brought in: {why}")))?;
     let late = create.without_swap(&format!("the content did not come within {within:?}"));
     let mut bringer = Bringer { containerd: leased, writing: Some(Writing { decider, worker }) };
     let ready = {
@@ -124,16 +125,25 @@ async fn bring(
             Err(_) => {
                 // The default runs now, if it may; the next create finds the content.
                 relay.answer(&late).await;
-                let _ = tokio::time::timeout(LEASE, find).await;
-                return Err(End::Leave(
-                    Priority::Warning,
-                    format!("the content did not come within {within:?}; it was brought in afterwards"),
-                ));
+                goes_on_aside(&turn);
+                let after = afterwards(tokio::time::timeout(LEASE, find).await);
+                let why = format!("the content did not come within {within:?}; {after}");
+                return Err(End::Leave(Priority::Warning, why));
             }
         }
     };
     create.story.timing("bring", bringing.elapsed());
     ready.ok_or_else(|| End::Leave(Priority::Warning, "every entry that fits better was refused".to_owned()))
+}
+
+/// What became of a pull that went on in the background.
+fn afterwards<T>(found: Result<Result<Option<T>, End>, Elapsed>) -> String {
+    match found {
+        Ok(Ok(Some(_))) => "it was brought in afterwards".to_owned(),
+        Ok(Ok(None)) => "afterwards every entry that fits better was refused".to_owned(),
+        Ok(Err(end)) => format!("nor afterwards: {}", end.why()),
+        Err(_) => format!("nor within {LEASE:?} afterwards"),
+    }
 }
 
 fn given_up() -> End {
@@ -351,6 +361,15 @@ fn rewritten(spec: &[u8], process: &Process) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pull_that_fails_in_the_background_is_not_told_as_done() {
+        let failed = |end| afterwards::<()>(Ok(Err(end)));
+        assert_eq!(afterwards(Ok(Ok(Some(())))), "it was brought in afterwards");
+        assert_eq!(failed(End::Failed("no route".to_owned())), "nor afterwards: no route");
+        assert_eq!(failed(End::Leave(Priority::Info, "gone".to_owned())), "nor afterwards: gone");
+        assert!(afterwards::<()>(Ok(Ok(None))).contains("refused"));
+    }
 
     #[test]
     fn bundle_and_record_must_have_the_same_process() {

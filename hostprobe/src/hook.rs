@@ -20,6 +20,8 @@ use nix::unistd::geteuid;
 
 mod run;
 
+pub use run::ends_with_parent;
+
 /// How long a failure is kept: a hook that hangs must not hold up every create.
 const RETRY: Duration = Duration::from_secs(60);
 /// How long until a lock that another process holds is tried again.

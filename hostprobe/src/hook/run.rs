@@ -65,6 +65,7 @@ pub(super) fn run(hook: &Hook, question: &[u8]) -> Result<Ended, String> {
     let adopting = prctl::set_child_subreaper(true).is_ok();
     let started = Instant::now();
     let ended = command.spawn().map(|mut child| {
+        killed_first(child.id());
         let status = wait(&mut child, started + hook.timeout);
         sweep(hook.uid, child.id());
         status
@@ -83,6 +84,17 @@ pub(super) fn run(hook: &Hook, question: &[u8]) -> Result<Ended, String> {
         },
     };
     Ok(Ended { outcome, said: json::plain(String::from_utf8_lossy(&said).trim(), MAX_SAID) })
+}
+
+/// Where memory runs out, it is killed before what started it; its own file is not its to write once it has other ids.
+fn killed_first(pid: u32) {
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "1000");
+}
+
+/// Has a program that is to be started end with the thread that starts it.
+pub fn ends_with_parent(command: &mut Command) {
+    // SAFETY: the closure makes one system call with a number.
+    unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Some(Signal::SIGKILL))?)) };
 }
 
 /// Between fork and exec, with the ids that it keeps: capabilities went with uid 0.

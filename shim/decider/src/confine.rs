@@ -67,6 +67,9 @@ pub const LIMITS: &[(Resource, u64)] = &[
     (Resource::RLIMIT_MSGQUEUE, 0),
 ];
 
+/// How soon this process is killed where memory runs out (proc_pid_oom_score_adj(5)): its highest value asks for no rights.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
 /// Gives up everything but the files and ports of [`Places`], and returns what this kernel could not enforce. Call it while there
 /// is one thread: others would keep what they have.
 ///
@@ -77,6 +80,8 @@ pub fn give_up(uid: u32, gid: u32) -> Result<Vec<String>, ConfineError> {
         return Err(ConfineError::Root { uid, gid });
     }
     let call = |call: &'static str| move |error: nix::Error| ConfineError::Call { call, cause: error.into() };
+    // What started the worker is killed for memory last of all; this is to be the first.
+    let score = std::fs::write(OOM_SCORE, "1000").err();
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
     setgroups(&[]).map_err(call("setgroups"))?;
     setresgid(group, group, group).map_err(call("setresgid"))?;
@@ -96,8 +101,8 @@ pub fn give_up(uid: u32, gid: u32) -> Result<Vec<String>, ConfineError> {
     if !own {
         return Err(ConfineError::NotChanged);
     }
-    let unenforced = calls::restrict().err();
-    Ok(unenforced.map(|why| format!("system calls are not limited: {why}")).into_iter().collect())
+    let calls = calls::restrict().err().map(|why| format!("system calls are not limited: {why}"));
+    Ok(calls.into_iter().chain(score.map(|error| format!("{OOM_SCORE}: {error}"))).collect())
 }
 
 /// Closes every descriptor but standard input, output and error: what the worker had open is not the decider's. Call it before

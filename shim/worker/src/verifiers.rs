@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use bestfit_hostprobe::hook::ends_with_parent;
 use bestfit_selector::digest::Digest;
 use bestfit_selector::json;
 use nix::sys::signal::{Signal, killpg};
@@ -91,7 +92,9 @@ fn only_roots(path: &Path) -> Result<(), String> {
 async fn one(program: &Path, target: &Target) -> Result<(), String> {
     let failed = |error: io::Error| format!("image verifier {}: {error}", program.display());
     let digest = target.digest.to_string();
-    let mut child = Command::new(program)
+    let mut command = std::process::Command::new(program);
+    ends_with_parent(&mut command);
+    let mut child = Command::from(command)
         .args(["-name", &target.name, "-digest", &digest, "-stdin-media-type", DESCRIPTOR])
         .env_clear()
         .env("PATH", PATH)
@@ -104,6 +107,8 @@ async fn one(program: &Path, target: &Target) -> Result<(), String> {
         .spawn()
         .map_err(failed)?;
     let _group = Group(child.id());
+    // Where memory runs out, it is killed before what started the worker.
+    let _ = child.id().map(|pid| fs::write(format!("/proc/{pid}/oom_score_adj"), "1000"));
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read is no failure: the arguments say it all.
         let _ = stdin.write_all(target.descriptor.as_bytes()).await;
@@ -152,6 +157,16 @@ mod tests {
         ask(dir, &target(), within).await.map_err(|why| why.replace(&dir.display().to_string(), "DIR"))
     }
 
+    #[test]
+    fn one_ends_with_who_started_it() {
+        use std::os::unix::process::ExitStatusExt;
+        let mut command = std::process::Command::new("sleep");
+        command.arg("60");
+        ends_with_parent(&mut command);
+        let mut child = std::thread::spawn(move || command.spawn().unwrap()).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn all_must_say_yes() {
         let dir = tempfile::tempdir().unwrap();
@@ -169,6 +184,8 @@ mod tests {
         assert_eq!(asked(dir.path(), long).await, Err(no));
         program(dir.path(), "20-no", "head -c 1000000 /dev/zero || exit 1");
         assert_eq!(asked(dir.path(), long).await, Ok(()), "one that says much has said yes");
+        program(dir.path(), "20-no", "until [ \"$(cat /proc/$$/oom_score_adj)\" = 1000 ]; do sleep 0.01; done");
+        assert_eq!(asked(dir.path(), long).await, Ok(()), "it is killed for memory first");
         for script in ["cat /dev/zero", "sleep 60 & exit 0"] {
             program(dir.path(), "20-no", script);
             let late = asked(dir.path(), Duration::from_millis(50)).await.unwrap_err();

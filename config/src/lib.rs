@@ -12,6 +12,7 @@
 //! - [`trust`]: whom the site trusts; `material`: the files of keys, roots and revocations
 //! - [`values`]: durations, sizes, paths, hosts and the other kinds of values
 //! - [`model`]: the typed result, [`Config`]
+//! - [`mod@advice`]: what is no mistake, and hardly meant
 //! - [`places`]: where things lie that more than one program looks for
 //! - [`problem`]: one mistake with its place and its hint, and all of them together
 //! - [`reference`](mod@reference): the pages that are made from the table of keys
@@ -20,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod hooks;
 pub mod keys;
 pub mod load;
@@ -35,6 +37,7 @@ pub mod site;
 pub mod trust;
 pub mod values;
 
+pub use advice::{advice, unknown_pattern};
 pub use load::{Loaded, Origin, load};
 pub use location::Location;
 pub use model::{Cache, Config, Decider, Log, Mode, PullDeadline, Registries, Selection, SiteSchemas};

@@ -1,5 +1,6 @@
 //! Owns the way from files to a [`Config`]: each file over the ones before it, the profile last, every mistake kept.
 
+mod site;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -7,19 +8,18 @@ use std::path::PathBuf;
 
 use bestfit_selector::nfd;
 use bestfit_selector::policy::{Otherwise, Policy, Undeclared};
-use bestfit_selector::schema::{Level, Schemas};
+use bestfit_selector::schema::Level;
 use bestfit_selector::target::Vendor;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::hooks::{self, HOOK_KEYS, HOOKS};
+use crate::hooks::HOOKS;
 use crate::keys::{KEYS, MODE_EXPECTS, NAMESPACES, quote, read_mode, sections};
 use crate::location::{Location, Source};
 use crate::model::{Config, Mode};
 use crate::nearest::nearest;
 use crate::problem::{ConfigErrors, Problem};
-use crate::schemas;
-use crate::site::{self, LEVEL_EXPECTS, LEVELS, RULE_KEYS, RULES};
+use crate::site::{LEVELS, RULES};
 use crate::trust::{ACCEPT, TRUST, loosened as loosened_trust};
 use crate::values::{Refused, quoted};
 
@@ -52,7 +52,8 @@ pub struct Origin {
 pub fn load(location: &Location) -> Result<Loaded, ConfigErrors> {
     let mut problems = Vec::new();
     let sources = location.read(&mut problems);
-    let mut state = State { config: Config::default(), origins: BTreeMap::new(), problems, required: false };
+    let mut state =
+        State { config: Config::default(), origins: BTreeMap::new(), problems, required: false, accepted: Vec::new() };
     for source in &sources {
         let base = source.profile.then(|| state.config.clone());
         state.apply(source);
@@ -77,6 +78,8 @@ struct State {
     problems: Vec<Problem>,
     /// One of the files says `trust.mode = "require"`.
     required: bool,
+    /// Where each entry of `trust.accept` stands in its list: those that were refused are left out.
+    accepted: Vec<usize>,
 }
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
@@ -154,78 +157,6 @@ impl State {
         }
     }
 
-    fn levels(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
-        let Some(levels) = value.get_ref().as_table() else { return self.expected_table(source, LEVELS, value) };
-        for (pattern, value) in levels {
-            let outcome = match site::is_pattern(pattern.get_ref()) {
-                true => site::level(value.get_ref()).map(|level| {
-                    self.config.selection.policy.levels.insert(pattern.get_ref().to_string(), level);
-                }),
-                false => Err(site::not_a_pattern(pattern.get_ref())),
-            };
-            let name = format!("{LEVELS}.{}", quote(pattern.get_ref()));
-            self.outcome(source, &name, LEVEL_EXPECTS, (pattern, value), outcome);
-        }
-    }
-
-    /// A later rule of the same name takes the place of the whole earlier one.
-    fn rules(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
-        let Some(rules) = value.get_ref().as_table() else { return self.expected_table(source, RULES, value) };
-        for (name, value) in rules {
-            let section = format!("{RULES}.{}", quote(name.get_ref()));
-            let Some(keys) = value.get_ref().as_table() else {
-                self.expected_table(source, &section, value);
-                continue;
-            };
-            let mut rule = site::empty_rule();
-            for (key, value) in keys {
-                match site::read(&mut rule, key.get_ref(), value.get_ref()) {
-                    Some((expects, outcome)) => {
-                        let full = format!("{section}.{}", key.get_ref());
-                        self.outcome(source, &full, expects, (key, value), outcome);
-                    }
-                    None => self.unknown_key(source, key, &section, RULE_KEYS.iter().map(|key| key.name)),
-                }
-            }
-            if !keys.iter().any(|(key, _)| key.get_ref() == "action") {
-                let message = format!("{section}: it does not say what to do");
-                let hint = Some("add action = \"prefer\", \"avoid\" or \"deny\"".to_owned());
-                self.problem(source, name.span().start, message, hint);
-            }
-            let (line, _) = source.lines.position(&source.text, name.span().start);
-            self.origins.insert(section, Origin { file: source.file.clone(), line });
-            self.config.selection.policy.rules.insert(name.get_ref().to_string(), rule);
-        }
-    }
-
-    /// A later hook for the same group takes the place of the whole earlier one.
-    fn hooks(&mut self, source: &Source, value: &Spanned<DeValue<'_>>) {
-        let Some(hooks) = value.get_ref().as_table() else { return self.expected_table(source, HOOKS, value) };
-        for (group, value) in hooks {
-            let section = format!("{HOOKS}.{}", quote(group.get_ref()));
-            let Some(keys) = value.get_ref().as_table() else {
-                self.expected_table(source, &section, value);
-                continue;
-            };
-            let mut hook = hooks::empty();
-            for (key, value) in keys {
-                match hooks::read(&mut hook, key.get_ref(), value.get_ref()) {
-                    Some((expects, outcome)) => {
-                        self.outcome(source, &format!("{section}.{}", key.get_ref()), expects, (key, value), outcome);
-                    }
-                    None => self.unknown_key(source, key, &section, HOOK_KEYS.iter().map(|key| key.name)),
-                }
-            }
-            if !keys.iter().any(|(key, _)| key.get_ref() == "command") {
-                let hint = Some("add command = \"/usr/libexec/…\"".to_owned());
-                self.problem(source, group.span().start, format!("{section}: it names no program"), hint);
-            }
-            let (line, _) = source.lines.position(&source.text, group.span().start);
-            self.origins.insert(section, Origin { file: source.file.clone(), line });
-            self.config.hooks.insert(group.get_ref().to_string(), hook);
-        }
-    }
-
     fn unknown_key<'n>(
         &mut self,
         source: &Source,
@@ -239,28 +170,6 @@ impl State {
         };
         let message = format!("unknown key {} in [{section}]", quoted(key.get_ref()));
         self.problem(source, key.span().start, message, Some(hint));
-    }
-
-    /// Reads the site's schemas, and holds its rules against them.
-    fn site(&mut self) {
-        let schemas = schemas::read(&mut self.config.schemas, &mut self.problems);
-        let Some(schemas) = schemas else { return };
-        if self.config.selection.policy.rules.is_empty() && self.config.hooks.is_empty() {
-            // Most sites have neither, and to read the built-in schemas takes every create a millisecond.
-            return;
-        }
-        let schemas = schemas.as_ref().unwrap_or(Schemas::builtin());
-        let mut wrong = site::check(&self.config.selection.policy, schemas);
-        wrong.extend(hooks::check(&self.config.hooks, schemas));
-        for (name, message) in wrong {
-            let origin = self.origins.get(&name);
-            self.problems.push(Problem {
-                file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-                position: origin.map(|origin| (origin.line, 1)),
-                message: format!("{name}: {message}"),
-                hint: Some("`bestfit schema show` lists the groups and keys that are known".to_owned()),
-            });
-        }
     }
 
     fn outcome(

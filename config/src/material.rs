@@ -2,17 +2,18 @@
 //! a change takes effect at the next create, and a file that others could change is a problem, not a key.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use bestfit_selector::digest::Digest;
 use bestfit_selector::trust::{Accept, By, Trust};
 
 use crate::load::Origin;
 use crate::problem::Problem;
-use crate::trust::{ACCEPT, TRUST, TrustFiles};
+use crate::trust::{TRUST, TrustFiles, accept_name};
 use crate::values::quoted;
 
 /// The longest file of a key or of roots, in bytes.
@@ -23,6 +24,8 @@ const MAX_REVOKED: u64 = 1 << 20;
 const OTHERS_WRITE: u32 = 0o022;
 /// A directory of this mode lets others make files, but not replace those of root.
 const STICKY: u32 = 0o1000;
+/// The most links that are followed to one file, as Linux does.
+const MAX_LINKS: usize = 40;
 
 /// Why a file cannot be used.
 struct Unusable {
@@ -31,9 +34,10 @@ struct Unusable {
     line: Option<usize>,
 }
 
-/// Puts the contents of the files into the policy's trust. Every file that cannot be used is a problem of its own.
+/// Puts the contents of the files into the policy's trust; with each entry comes its place in its list. Every file that cannot be
+/// used is a problem of its own.
 pub(crate) fn read(
-    files: &TrustFiles,
+    (files, positions): (&TrustFiles, &[usize]),
     trust: &mut Trust,
     origins: &BTreeMap<String, Origin>,
     problems: &mut Vec<Problem>,
@@ -48,12 +52,12 @@ pub(crate) fn read(
             hint: why.hint,
         });
     };
-    for (position, entry) in files.accept.iter().enumerate() {
+    for (position, entry) in positions.iter().zip(&files.accept) {
         let mut accept: Accept = entry.clone();
         for (name, place) in places(&mut accept.by) {
             match text(Path::new(place.as_str()), MAX_KEY).and_then(|text| looks_right(name, text)) {
                 Ok(text) => *place = text,
-                Err(why) => problem(&accept_key(position, name), Path::new(place.as_str()), why),
+                Err(why) => problem(&format!("{}.{name}", accept_name(*position)), Path::new(place.as_str()), why),
             }
         }
         trust.accept.push(accept);
@@ -69,11 +73,6 @@ pub(crate) fn read(
     trust.revoked_digests.dedup();
     // Which of both a SHA-256 is need not be said: one cannot be mistaken for the other.
     trust.revoked_keys = trust.revoked_digests.clone();
-}
-
-/// The full name of a key of an entry.
-pub(crate) fn accept_key(position: usize, name: &str) -> String {
-    format!("{TRUST}.{ACCEPT}[{position}].{name}")
 }
 
 /// The places of an entry that hold a path, and the name of each.
@@ -131,25 +130,14 @@ fn digests(text: &str) -> Result<Vec<Digest>, Unusable> {
 
 /// The text of a file that nobody but root, or the user of this process, can change.
 fn text(path: &Path, limit: u64) -> Result<String, Unusable> {
-    let failed =
-        |error: std::io::Error| Unusable { message: format!("cannot be read: {error}"), hint: None, line: None };
-    let real = path.canonicalize().map_err(failed)?;
+    let failed = |error: io::Error| Unusable { message: format!("cannot be read: {error}"), hint: None, line: None };
+    let real = walk(path)?;
     // A pipe could keep a create waiting.
     if !fs::metadata(&real).map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("not a regular file")));
-    }
-    let file = File::open(&real).map_err(failed)?;
-    let data = file.metadata().map_err(failed)?;
-    if !ours(data.uid()) || data.mode() & OTHERS_WRITE != 0 {
-        return Err(changeable(&real));
-    }
-    for dir in real.ancestors().skip(1) {
-        let data = fs::metadata(dir).map_err(failed)?;
-        if !ours(data.uid()) || (data.mode() & OTHERS_WRITE != 0 && data.mode() & STICKY == 0) {
-            return Err(changeable(dir));
-        }
+        return Err(failed(io::Error::other("not a regular file")));
     }
     let mut bytes = Vec::new();
+    let file = File::open(&real).map_err(failed)?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(Unusable { message: format!("larger than {} KiB", limit >> 10), hint: None, line: None });
@@ -161,10 +149,50 @@ fn text(path: &Path, limit: u64) -> Result<String, Unusable> {
     })
 }
 
+/// What a path leads to. It is looked at with every directory and every link on the way, those that links lead through among
+/// them: who can change one of them can put another file in its place.
+fn walk(path: &Path) -> Result<PathBuf, Unusable> {
+    let failed = |error: io::Error| Unusable { message: format!("cannot be read: {error}"), hint: None, line: None };
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    let mut left: Vec<OsString> = parts(path);
+    loop {
+        let data = fs::symlink_metadata(&at).map_err(failed)?;
+        let link = data.is_symlink();
+        let sticky = data.is_dir() && data.mode() & STICKY != 0;
+        if !ours(data.uid()) || (!link && data.mode() & OTHERS_WRITE != 0 && !sticky) {
+            return Err(changeable(&at));
+        }
+        if link {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(failed(io::Error::other("too many links")));
+            }
+            let target = fs::read_link(&at).map_err(failed)?;
+            left.extend(parts(&target));
+            at = if target.is_absolute() { "/".into() } else { at.parent().unwrap_or(Path::new("/")).to_owned() };
+        }
+        match left.pop() {
+            None => return Ok(at),
+            Some(part) if part == ".." => drop(at.pop()),
+            Some(part) => at.push(part),
+        }
+    }
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let parts = path.components().rev();
+    let parts = parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    parts.map(|part| part.as_os_str().to_owned()).collect()
+}
+
 fn changeable(path: &Path) -> Unusable {
     Unusable {
         message: format!("others than root could change it: {}", path.display()),
-        hint: Some(format!("chown root {0} && chmod go-w {0}", path.display())),
+        hint: Some(match path.is_symlink() {
+            true => format!("chown -h root {}", path.display()),
+            false => format!("chown root {0} && chmod go-w {0}", path.display()),
+        }),
         line: None,
     }
 }
@@ -209,6 +237,40 @@ mod tests {
         assert_eq!(refused(&file), "not text");
         assert_eq!(refused(dir.path()), "cannot be read: not a regular file");
         assert!(refused(&dir.path().join("missing")).starts_with("cannot be read: No such file"));
+    }
+
+    #[test]
+    fn no_directory_on_the_way_of_a_link_belongs_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        // As Kubernetes mounts secrets: key -> ..data/key, ..data -> ..1/, in a sticky directory.
+        for name in ["open", "volume", "volume/..1"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("volume/..1/key"), "key").unwrap();
+        symlink("..1", at("volume/..data")).unwrap();
+        symlink("..data/key", at("volume/key")).unwrap();
+        symlink(at("volume/../volume/key"), at("open/key")).unwrap();
+        symlink("open/key", at("link")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        let mode = |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        mode("volume/..1/key", 0o644);
+        mode("volume", 0o1777);
+        for name in ["volume/key", "open/key", "link"] {
+            assert_eq!(text(&at(name), 8).ok().as_deref(), Some("key"), "{name}");
+        }
+        mode("open", 0o777);
+        for name in ["open/key", "link"] {
+            assert!(refused(&at(name)).ends_with("/open"), "{name}");
+        }
+        assert_eq!(refused(&at("loop")), "cannot be read: too many links");
+        mode("open", 0o755);
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::lchown(at("volume/..data"), Some(65534), None).unwrap();
+            assert!(refused(&at("link")).ends_with("/volume/..data"), "its owner may replace it in a sticky directory");
+            std::os::unix::fs::chown(at("open"), Some(65534), None).unwrap();
+            assert!(refused(&at("link")).ends_with("/open"), "links lead through a directory of somebody else");
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub(crate) fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
+/// Whether one name was most likely written by mistake for the other: at most two letters, or one pair that changed places.
+pub(crate) fn slip(given: &str, meant: &str) -> bool {
+    distance(&given.chars().take(64).collect::<Vec<_>>(), &meant.chars().collect::<Vec<_>>()) <= 2
+}
+
 /// The edit distance: insertions, deletions, replacements, each 1.
 fn distance(left: &[char], right: &[char]) -> usize {
     let mut previous: Vec<usize> = (0..=right.len()).collect();

@@ -90,8 +90,9 @@ fn accept_section() -> String {
         "\n## `[[{TRUST}.{ACCEPT}]]`\n\nOne table per signer, the most trusted first: of two entries that fit, the one whose artifacts \
          a more trusted signer signed goes first, and nobody replaces the artifact of another signer. Each entry has exactly one of \
          `key`, `certificates`, `keyless` and `notation`. A later file replaces the whole list; a profile may leave entries out or \
-         narrow their scopes, and keeps their order. The files are read anew for each create; they, and every directory above them, must be root's and \
-         writable by nobody else. Nothing is fetched to verify a signature.\n"
+         narrow their scopes, and keeps their order. The files are read anew for each create; they, and every directory and link on \
+         the way to them, must be root's and writable by nobody else. A directory that others may write to may be on the way where \
+         it is sticky, as Kubernetes mounts secrets. Nothing is fetched to verify a signature.\n"
     );
     for key in ACCEPT_KEYS {
         page.push_str(&format!("\n### `{}`\n\n{}\n\n- Value: {}\n", key.name, key.doc, key.expects));

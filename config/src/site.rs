@@ -31,8 +31,15 @@ pub struct RuleKey {
     pub expects: &'static str,
     /// What it does.
     pub doc: &'static str,
-    read: fn(&mut Rule, &DeValue<'_>) -> Result<(), Refused>,
+    pub(crate) read: fn(&mut Rule, &DeValue<'_>) -> Result<(), Refused>,
+    /// Reads one entry, where it is a table.
+    pub(crate) entry: Option<ReadEntry>,
 }
+
+type ReadEntry = fn(&mut Rule, &str, &DeValue<'_>) -> Result<(), Refused>;
+
+/// The keys of a rule that say which entries it speaks about.
+pub(crate) const CONDITIONS: [&str; 4] = ["host", "asks", "annotations", "digests"];
 
 /// The keys of a rule, in the order of the reference.
 pub const RULE_KEYS: &[RuleKey] = &[
@@ -42,46 +49,44 @@ pub const RULE_KEYS: &[RuleKey] = &[
         doc: "What happens to an entry that the rule speaks about. A denied entry never runs; where nobody can tell \
               whether the condition on the host holds, it counts as undetermined.",
         read: |rule, value| put(&mut rule.action, values::word(value, &ACTIONS)),
+        entry: None,
     },
     RuleKey {
         name: "score",
         expects: "a number from 1 to 1000; 10 where it is not given",
         doc: "By how much `prefer` raises and `avoid` lowers the site's score of the entry.",
         read: |rule, value| put(&mut rule.score, score(value)),
+        entry: None,
     },
     RuleKey {
         name: "host",
         expects: "a table of \"GROUP/KEY\" and values as in artifacts, such as { \"host/kernel.version\" = \"<5.10\" }",
         doc: "What the host must be like, all of it; a list of values is any-of.",
-        read: |rule, value| {
-            let table = value.as_table().ok_or_else(|| Refused::from("expected a table".to_owned()))?;
-            for (name, value) in table {
-                let (name, value) = (name.get_ref(), value.get_ref());
-                if name.split_once('/').is_none_or(|(group, key)| group.is_empty() || key.is_empty()) {
-                    return Err(format!("{} is no GROUP/KEY", quoted(name)).into());
-                }
-                rule.host.insert(name.to_string(), scalars(value)?);
+        read: |_, value| a_table(value),
+        entry: Some(|rule, name, value| {
+            if !is_pattern(name) {
+                return Err(format!("{} is no GROUP/KEY", quoted(name)).into());
             }
+            rule.host.insert(name.to_owned(), scalars(value)?);
             Ok(())
-        },
+        }),
     },
     RuleKey {
         name: "asks",
         expects: "a list of patterns, such as [\"nfd/*\"]",
         doc: "The entry's artifacts ask for one of these keys.",
         read: |rule, value| put(&mut rule.asks, patterns(value)),
+        entry: None,
     },
     RuleKey {
         name: "annotations",
         expects: "a table of names and values, such as { \"org.opencontainers.image.version\" = \"*-nightly\" }",
         doc: "The annotations of the entry in the index, all of them; `*` in a value stands for any text.",
-        read: |rule, value| {
-            let table = value.as_table().ok_or_else(|| Refused::from("expected a table".to_owned()))?;
-            for (name, value) in table {
-                rule.annotations.insert(name.get_ref().to_string(), values::text(value.get_ref())?.to_owned());
-            }
+        read: |_, value| a_table(value),
+        entry: Some(|rule, name, value| {
+            rule.annotations.insert(name.to_owned(), values::text(value)?.to_owned());
             Ok(())
-        },
+        }),
     },
     RuleKey {
         name: "digests",
@@ -93,6 +98,7 @@ pub const RULE_KEYS: &[RuleKey] = &[
                 |text: String| text.parse().map_err(|_| Refused::from(format!("{} is no digest", quoted(&text))));
             put(&mut rule.digests, digests.map(parse).collect())
         },
+        entry: None,
     },
 ];
 
@@ -125,17 +131,16 @@ pub(crate) fn empty_rule() -> Rule {
     Rule { score: SCORE, ..Rule::default() }
 }
 
-/// Takes one key over into a rule; `None` where there is no such key.
-pub(crate) fn read(rule: &mut Rule, name: &str, value: &DeValue<'_>) -> Option<(&'static str, Result<(), Refused>)> {
-    let key = RULE_KEYS.iter().find(|key| key.name == name)?;
-    Some((key.expects, (key.read)(rule, value)))
+/// A table, whose entries are read one by one.
+fn a_table(value: &DeValue<'_>) -> Result<(), Refused> {
+    value.as_table().map(|_| ()).ok_or_else(|| "expected a table".to_owned().into())
 }
 
 /// What the schemas in force say against the policy: the full name of the key, and the mistake.
 pub(crate) fn check(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
     let mut wrong: Vec<(String, String)> = rules::problems(policy, schemas)
         .into_iter()
-        .map(|(rule, message)| (format!("{RULES}.{}", quote(&rule)), message))
+        .map(|(rule, condition, message)| (format!("{RULES}.{}.host.{}", quote(&rule), quote(&condition)), message))
         .collect();
     if policy.rules.len() > MAX_ENTRIES {
         wrong.push((RULES.to_owned(), format!("more than {MAX_ENTRIES} rules")));

@@ -14,6 +14,11 @@ use crate::values::{self, Refused, put, quoted, texts};
 pub const TRUST: &str = "trust";
 /// The list of tables in it that says who is trusted, the most trusted first.
 pub const ACCEPT: &str = "accept";
+/// The full name of an entry of that list, by its place from 0: where it stands is kept under this name.
+pub fn accept_name(position: usize) -> String {
+    format!("{TRUST}.{ACCEPT}[{position}]")
+}
+
 /// The most entries of that list.
 pub(crate) const MAX_ACCEPT: usize = 32;
 

@@ -434,7 +434,9 @@ fn a_site_has_levels_checks_and_rules() {
 fn mistakes_in_rules_and_levels_come_at_once() {
     let text = "[levels]\nnfd = \"preferred\"\n\"nfd/x\" = \"must\"\n[rules.a]\naktion = \"deny\"\nscore = 0\n\
         [rules.b]\naction = \"deny\"\nhost = { \"host/kernel.versio\" = \"5\", \"nothing/x\" = true, \"host/page_size\" = \"x\" }\n\
-        [rules.c]\naction = \"prefer\"\n";
+        [rules.c]\naction = \"prefer\"\n\
+        [rules.d]\naction = \"deny\"\nhost = { \"host\" = \"5\" }\n\
+        [rules.e]\naction = \"deny\"\n[rules.e.host]\n\n\"hots/kernel.version\" = \"5\"\n";
     let dir = directory(&[("config.toml", text)]);
     assert_eq!(
         report(dir.path(), None),
@@ -447,17 +449,69 @@ fn mistakes_in_rules_and_levels_come_at_once() {
          hint: expected a number from 1 to 1000; 10 where it is not given\n\
          config.toml:4:8: rules.\"a\": it does not say what to do\n  \
          hint: add action = \"prefer\", \"avoid\" or \"deny\"\n\
-         config.toml:4:1: rules.\"a\": it has no condition, and so speaks about no entry\n  \
+         config.toml:4:8: rules.\"a\": it has no condition, and so speaks about no entry\n  \
+         hint: add one of host, asks, annotations, digests\n\
+         config.toml:10:8: rules.\"c\": it has no condition, and so speaks about no entry\n  \
+         hint: add one of host, asks, annotations, digests\n\
+         config.toml:14:19: rules.\"d\".host.\"host\": \"host\" is no GROUP/KEY\n  \
+         hint: expected a table of \"GROUP/KEY\" and values as in artifacts, such as { \"host/kernel.version\" = \"<5.10\" }\n\
+         config.toml:9:1: rules.\"b\".host.\"host/kernel.versio\": no known key; did you mean \"kernel.version\"?\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:7:1: rules.\"b\": host/kernel.versio = 5: no known key; did you mean \"kernel.version\"?\n  \
+         config.toml:9:1: rules.\"b\".host.\"host/page_size\": x is no number or range\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:7:1: rules.\"b\": host/page_size = x: x is no number or range\n  \
+         config.toml:9:1: rules.\"b\".host.\"nothing/x\": no schema knows the group \"nothing\"\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:7:1: rules.\"b\": no schema knows the group \"nothing\"\n  \
-         hint: `bestfit schema show` lists the groups and keys that are known\n\
-         config.toml:10:1: rules.\"c\": it has no condition, and so speaks about no entry\n  \
+         config.toml:19:1: rules.\"e\".host.\"hots/kernel.version\": no schema knows the group \"hots\"\n  \
          hint: `bestfit schema show` lists the groups and keys that are known\n"
     );
+}
+
+#[test]
+fn what_was_hardly_meant_is_no_mistake_and_said() {
+    let text = "[selection]\ncheck = [\"org.supercontainers/mpi.implementatoin\", \"org.lab/queue\", \"nfd/x*\"]\n\
+        [levels]\n\"host/kernel.versoin\" = \"info\"\n\"hots/*\" = \"info\"\n\"nfd/cpu-cpuid.AVX2\" = \"info\"\n\
+        [rules.a]\naction = \"deny\"\nasks = [\"host/page_sizes\"]\n\
+        [hooks.\"org.lab\"]\ncommand = \"/x\"\n\
+        [trust]\nmode = \"require\"\nimage = \"index\"\nimage_verifiers = \"/nonexistent\"\n";
+    let dir = directory(&[("config.toml", text)]);
+    let loaded = load(&location(dir.path(), None)).unwrap();
+    let advice = bestfit_config::advice(&loaded).into_iter();
+    let said: Vec<(String, String)> = advice
+        .map(|said| {
+            (said.to_string().replace(&format!("{}/", dir.path().display()), ""), said.hint.unwrap_or_default())
+        })
+        .collect();
+    let said: Vec<(&str, &str)> = said.iter().map(|(what, hint)| (what.as_str(), hint.as_str())).collect();
+    let accept = "add a [[trust.accept]]: docs/signed-artifacts-only.md shows how";
+    assert_eq!(
+        said,
+        [
+            (
+                "config.toml:4:1: levels.\"host/kernel.versoin\": no schema knows the key \"host/kernel.versoin\"",
+                "did you mean \"host/kernel.version\"?"
+            ),
+            ("config.toml:5:1: levels.\"hots/*\": no schema knows the group \"hots\"", "did you mean \"host/*\"?"),
+            (
+                "config.toml:2:1: selection.check: no schema lists the key \"org.supercontainers/mpi.implementatoin\"",
+                "did you mean \"org.supercontainers/mpi.implementation\"?"
+            ),
+            (
+                "config.toml:9:1: rules.\"a\".asks: no schema knows the key \"host/page_sizes\"",
+                "did you mean \"host/page_size\"?"
+            ),
+            ("config.toml:13:1: trust.mode: nobody is trusted: every container with an index is refused", accept),
+            (
+                "config.toml:14:1: trust.image: nobody is trusted: no image counts as signed, and nothing is swapped",
+                accept
+            ),
+            (
+                "config.toml:15:1: trust.image_verifiers: /nonexistent: No such file or directory (os error 2)",
+                "name the directory that containerd's image verifiers lie in"
+            ),
+        ]
+    );
+    let sound = directory(&[("config.toml", SITE)]);
+    assert_eq!(bestfit_config::advice(&load(&location(sound.path(), None)).unwrap()), []);
 }
 
 #[test]

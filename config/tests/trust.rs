@@ -178,7 +178,7 @@ fn files_that_are_no_keys_are_never_off() {
     ]);
     assert_eq!(
         site.report(None),
-        r#"config.toml:4:3: trust.accept[2]: another signer is called "cosign.key", too
+        r#"config.toml:8:1: trust.accept[2]: another signer is called "cosign.key", too
   hint: give each entry a name of its own
 config.toml:5:1: trust.accept[0].key: missing.pub: cannot be read: No such file or directory (os error 2)
 config.toml:7:1: trust.accept[1].key: cosign.key: a private key
@@ -188,9 +188,15 @@ config.toml:9:1: trust.accept[2].key: roots.pem: no public key in PEM
 config.toml:3:1: trust.revoked: revoked:2: "my" is no digest
   hint: write sha256: and 64 lower-case hex digits, one per line
 "#
-        .replace("config.toml:4:3", "config.toml:4:1")
     );
     assert!(site.load(None).unwrap_err().deny("default", None), "it says require");
+    // An entry that is refused keeps its place.
+    let site = Site::new(&[(
+        "config.toml",
+        "[[trust.accept]]\nkee = \"/x\"\n[[trust.accept]]\n\nkey = \"DIR/missing.pub\"\n",
+    )]);
+    let report = site.report(None);
+    assert!(report.contains("config.toml:5:1: trust.accept[1].key: missing.pub: "), "{report}");
 }
 
 #[test]

@@ -126,29 +126,25 @@ impl Rules {
 }
 
 /// Conditions on the host that no host could answer: a group or key that nobody knows, a value that cannot be read. The
-/// name of the rule, and what is wrong.
-pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String)> {
+/// name of the rule, the condition, and what is wrong.
+pub fn problems(policy: &Policy, schemas: &Schemas) -> Vec<(String, String, String)> {
     let plain = Policy::default();
     let meaning = Meaning { schemas, policy: &plain };
     let mut problems = Vec::new();
-    for (name, rule) in &policy.rules {
-        let mut wrong = |why: String| problems.push((name.clone(), why));
-        if !rule.speaks() {
-            wrong("it has no condition, and so speaks about no entry".to_owned());
-        }
-        for section in documents(rule).flatten().flat_map(|document| meaning.document(&document).groups) {
+    for (rule, condition, documents) in policy.rules.iter().flat_map(|(name, rule)| {
+        rule.host.keys().zip(documents(rule)).map(move |(condition, documents)| (name, condition, documents))
+    }) {
+        for section in documents.iter().flat_map(|document| meaning.document(document).groups) {
+            let mut wrong = |why: String| problems.push((rule.clone(), condition.clone(), why));
             if !section.known {
                 wrong(format!("no schema knows the group {:?}", json::plain(&section.written, 100)));
                 continue;
             }
             for atom in section.atoms {
                 match atom.test {
-                    Test::Unclear(why) => wrong(format!("{} = {}: {why}", atom.name, atom.wanted)),
-                    Test::Unlisted(group, _) => {
-                        let why = schemas.unlisted(&group, &atom.key);
-                        wrong(format!("{} = {}: {why}", atom.name, atom.wanted));
-                    }
-                    Test::Unchecked(why) => wrong(format!("{}: {why}", atom.name)),
+                    Test::Unclear(why) => wrong(why),
+                    Test::Unlisted(group, _) => wrong(schemas.unlisted(&group, &atom.key)),
+                    Test::Unchecked(why) => wrong(why.to_owned()),
                     Test::Value(_) | Test::Untyped(_) | Test::Target(_) | Test::Flags(_) => {}
                 }
             }

@@ -12,7 +12,7 @@ use crate::location::Source;
 use crate::material;
 use crate::model::Config;
 use crate::problem::Problem;
-use crate::trust::{self, ACCEPT, ACCEPT_KEYS, Draft, MAX_ACCEPT, TRUST};
+use crate::trust::{self, ACCEPT, ACCEPT_KEYS, Draft, MAX_ACCEPT, TRUST, accept_name};
 
 impl State {
     /// A later list takes the place of the whole earlier one.
@@ -24,11 +24,14 @@ impl State {
             return self.problem(source, value.span().start, message, Some(hint));
         };
         self.config.trust.accept.clear();
+        self.accepted.clear();
         self.origins.retain(|name, _| !name.starts_with(&list));
         let (line, _) = source.lines.position(&source.text, value.span().start);
         self.origins.insert(list.clone(), Origin { file: source.file.clone(), line });
         for (position, entry) in entries.iter().enumerate() {
-            let section = format!("{list}[{position}]");
+            let section = accept_name(position);
+            let (line, _) = source.lines.position(&source.text, entry.span().start);
+            self.origins.insert(section.clone(), Origin { file: source.file.clone(), line });
             let Some(table) = entry.get_ref().as_table() else {
                 self.expected_table(source, &section, entry);
                 continue;
@@ -36,7 +39,10 @@ impl State {
             let (mut draft, before) = (Draft::default(), self.problems.len());
             self.accept_table(source, &mut draft, &section, "", table);
             match trust::finish(draft) {
-                Ok(accept) => self.config.trust.accept.push(accept),
+                Ok(accept) => {
+                    self.config.trust.accept.push(accept);
+                    self.accepted.push(position);
+                }
                 // What is missing may be the key that was just refused.
                 Err(_) if self.problems.len() > before => {}
                 Err(wrong) => wrong.into_iter().for_each(|why| {
@@ -72,16 +78,19 @@ impl State {
     pub(super) fn trust(&mut self) {
         let Config { trust: files, selection, .. } = &mut self.config;
         let mut seen = BTreeSet::new();
-        for (position, entry) in files.accept.iter().enumerate().filter(|(_, entry)| !seen.insert(&entry.name)) {
-            let origin = self.origins.get(&format!("{TRUST}.{ACCEPT}"));
+        let entries = self.accepted.iter().zip(&files.accept);
+        for (position, entry) in entries.filter(|(_, entry)| !seen.insert(&entry.name)) {
+            let name = accept_name(*position);
+            let origin = self.origins.get(&name);
             self.problems.push(Problem {
                 file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
                 position: origin.map(|origin| (origin.line, 1)),
-                message: format!("{TRUST}.{ACCEPT}[{position}]: another signer is called {:?}, too", entry.name),
+                message: format!("{name}: another signer is called {:?}, too", entry.name),
                 hint: Some("give each entry a name of its own".to_owned()),
             });
         }
-        material::read(files, &mut selection.policy.trust, &self.origins, &mut self.problems);
+        let trust = &mut selection.policy.trust;
+        material::read((files, &self.accepted), trust, &self.origins, &mut self.problems);
     }
 
     /// Notes what a file asks for: where the rest is wrong, it is still known that somebody asked for `require`.

@@ -4,7 +4,14 @@ set -euo pipefail
 # shellcheck source=tests/setup/say.sh
 source "$(dirname "$0")/say.sh"
 
-command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.88 or newer"
+wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "$0")/../../Cargo.toml")
+how="install Rust $wanted or newer: https://rustup.rs"
+command -v cargo >/dev/null || fail "cargo is missing: $how"
+command -v rustc >/dev/null || fail "rustc is missing: $how"
+# As `rustc --version` of the toolchain that a build here takes: "rustc 1.89.0 (…)".
+found=$(rustc --version | cut -d ' ' -f 2)
+oldest=$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)
+[[ $oldest == "$wanted" ]] || fail "rustc is $found: $how"
 target=$(uname -m)-unknown-linux-musl
 if [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]]; then
   say "rust: $target is there"

@@ -9,7 +9,7 @@ use crate::failure::EXIT_CODES;
 
 /// Ask what fits this host, and why.
 #[derive(Debug, Parser)]
-#[command(name = "bestfit", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), disable_help_subcommand = true)]
+#[command(name = "bestfit", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Bestfit {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     },
     /// Print docs/cli.md.
     #[command(hide = true)]
-    HelpMarkdown,
+    Markdown,
 }
 
 #[derive(Debug, Args)]
@@ -75,8 +75,8 @@ pub(crate) struct Host {
     /// at.
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) root: Option<PathBuf>,
-    /// Write a snapshot instead: all that was read, failures included, as JSON; `-` writes standard output. Every command takes
-    /// it by --root, anywhere, and sees this host. It holds what the host says of itself, its name and serial numbers of USB
+    /// Write a snapshot instead: all that was read, failures included, as one file of JSON; `-` writes standard output. Commands
+    /// that ask about a host take it by --root, anywhere, and see this host. It holds what the host says of itself, its name and serial numbers of USB
     /// devices and GPUs among it: look before you send it. Hooks are not part of it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "format"])]
     pub(crate) save: Option<PathBuf>,
@@ -131,8 +131,8 @@ pub(crate) enum Devices {
 
 fn devices(text: &str) -> Result<Devices, String> {
     match text {
-        "all" => Ok(Devices::All),
-        "none" => Ok(Devices::None),
+        _ if text.eq_ignore_ascii_case("all") => Ok(Devices::All),
+        _ if text.eq_ignore_ascii_case("none") => Ok(Devices::None),
         _ if text.split(',').any(str::is_empty) => Err("write all, none, or names with commas between them".to_owned()),
         names => Ok(Devices::Named(names.split(',').map(str::to_owned).collect())),
     }

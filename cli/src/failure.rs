@@ -4,10 +4,10 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use crate::output::{Paint, RED, YELLOW};
+use crate::output::{Paint, RED, YELLOW, plain};
 
 /// The exit codes that scripts can rely on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// Fits, or done.
     Done = 0,
@@ -29,6 +29,20 @@ pub(crate) enum Exit {
     NoPermission = 77,
     /// The configuration is wrong.
     Config = 78,
+}
+
+/// What to do about a file that is closed.
+pub(crate) const MAY_READ: &str = "run it as root, or as a user who may read this";
+
+impl Exit {
+    /// What an error of the system about some input means.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NoInput,
+            io::ErrorKind::PermissionDenied => Self::NoPermission,
+            _ => Self::Data,
+        }
+    }
 }
 
 /// What the codes mean, for `--help` and the reference.
@@ -79,14 +93,28 @@ impl Failure {
 
     /// A file, or another thing of the system, that cannot be used.
     pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
-        let failure = |exit| Self::new(exit, format!("{what}: {error}"));
-        match error.kind() {
-            io::ErrorKind::NotFound => failure(Exit::NoInput),
-            io::ErrorKind::PermissionDenied => {
-                failure(Exit::NoPermission).hint("run it as root, or as a user who may read this")
-            }
-            _ => failure(Exit::Data),
+        let failure = Self::new(Exit::of(error), format!("{what}: {error}"));
+        if failure.exit == Exit::NoPermission { failure.hint(MAY_READ) } else { failure }
+    }
+
+    /// A file that cannot be written.
+    pub(crate) fn output(what: impl Display, error: &io::Error) -> Self {
+        let failure = Self::new(Exit::of(error), format!("{what}: {error}"));
+        if failure.exit == Exit::Data { Self { exit: Exit::Output, ..failure } } else { failure }
+    }
+
+    /// This failure after those before it: the highest code counts.
+    pub(crate) fn after(mut self, before: Option<Self>) -> Self {
+        if let Some(before) = before {
+            self.exit = self.exit.max(before.exit);
+            self.errors.splice(0..0, before.errors);
         }
+        self
+    }
+
+    /// The code, at least this one.
+    pub(crate) fn at_least(self, exit: Exit) -> Self {
+        Self { exit: self.exit.max(exit), ..self }
     }
 
     /// The first error alone, where the command goes on without what failed.
@@ -105,6 +133,13 @@ impl Failure {
         }
         self.exit.into()
     }
+}
+
+/// Prints what is no error, and should be known.
+pub(crate) fn warn(what: impl Display, hint: Option<&str>) {
+    let paint = Paint::stderr();
+    eprintln!("{} {}", paint.with(YELLOW, "warning:"), plain(&what.to_string()));
+    hint.iter().for_each(|hint| eprintln!("{} {}", paint.with(YELLOW, "hint:"), plain(hint)));
 }
 
 impl From<bestfit_config::ConfigErrors> for Failure {

@@ -13,6 +13,10 @@ pub(crate) const RED: u8 = 31;
 pub(crate) const GREEN: u8 = 32;
 pub(crate) const YELLOW: u8 = 33;
 
+/// Blanks between two columns, and the narrowest that a column becomes.
+const GAP: usize = 2;
+const LEAST: usize = 8;
+
 /// Work that takes longer says that it goes on.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -58,18 +62,73 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Rows with aligned columns; the last column is as long as it is. Control characters never reach the terminal.
+/// Rows with aligned columns. On a terminal no line is longer than it is wide; elsewhere the last column is as long as it is.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    lines(rows, terminal_width()).concat()
+}
+
+/// The same, row by row.
+pub(crate) fn table_rows(rows: &[Vec<String>]) -> Vec<String> {
+    lines(rows, terminal_width())
+}
+
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(terminal_size::Width(width), _)| usize::from(width))
+}
+
+/// Control characters never reach the terminal.
+fn lines(rows: &[Vec<String>], terminal: Option<usize>) -> Vec<String> {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
-        .collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let mut widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    if let Some(terminal) = terminal {
+        narrow(&mut widths, terminal.saturating_sub(GAP * columns.saturating_sub(1)));
+    }
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        let cells: Vec<Vec<String>> = row.iter().zip(&widths).map(|(cell, width)| wrapped(cell, *width)).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+        let part = |number: usize| {
+            let cells = cells.iter().zip(&widths);
+            let cells = cells.map(|(cell, width)| format!("{:<width$}", cell.get(number).map_or("", String::as_str)));
+            cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned() + "\n"
+        };
+        (0..height).map(part).collect()
     };
     rows.iter().map(line).collect()
+}
+
+/// Takes from the widest columns until all of them fit.
+fn narrow(widths: &mut [usize], room: usize) {
+    let mut most = widths.iter().copied().max().unwrap_or(0);
+    while most > LEAST && widths.iter().map(|width| (*width).min(most)).sum::<usize>() > room {
+        most -= 1;
+    }
+    widths.iter_mut().for_each(|width| *width = (*width).min(most));
+}
+
+/// The lines of one cell, broken between words where that is possible.
+fn wrapped(cell: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut room = width;
+    for word in cell.split_inclusive(' ') {
+        let letters: Vec<char> = word.trim_end().chars().collect();
+        if letters.len() > room && letters.len() <= width {
+            lines.push(String::new());
+            room = width;
+        }
+        for letter in word.chars() {
+            if room == 0 && letter != ' ' {
+                lines.push(String::new());
+                room = width;
+            }
+            if let Some(line) = lines.last_mut().filter(|_| room > 0) {
+                line.push(letter);
+            }
+            room = room.saturating_sub(1);
+        }
+    }
+    lines
 }
 
 /// Text from outside without control characters.
@@ -101,6 +160,29 @@ mod tests {
         let rows = [vec!["a".into(), "bb".into(), String::new()], vec!["ccc".into(), "d\x1b[31m".into(), "e".into()]];
         assert_eq!(table(&rows), "a    bb\nccc  d\u{fffd}[31m  e\n");
         assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_is_wide() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows =
+            [row(["KEY", "VALUE", "SOURCE"]), row(["a.long.key", "one two three four", "/sys/devices/system/cpu"])];
+        assert_eq!(
+            lines(&rows, Some(34)).concat(),
+            "\
+KEY         VALUE       SOURCE
+a.long.key  one two     /sys/devic
+            three four  es/system/
+                        cpu
+"
+        );
+        let whole = "KEY         VALUE               SOURCE\na.long.key  one two three four  /sys/devices/system/cpu\n";
+        for terminal in [None, Some(80)] {
+            assert_eq!(lines(&rows, terminal).concat(), whole, "{terminal:?}");
+        }
+        let narrowest = lines(&rows, Some(1)).concat();
+        assert!(narrowest.lines().all(|line| line.len() <= 3 * LEAST + 2 * GAP), "{narrowest}");
+        assert_eq!(wrapped("", 0), [""]);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Options {
     pub stale_limit: Duration,
     /// When a host that failed is asked again.
     pub back_off: BackOff,
+    /// Whether hosts that failed are kept in the cache, for the processes that come after this one.
+    pub remember_failures: bool,
     /// For one connection; below the caller's own deadline.
     pub connect_timeout: Duration,
     /// For an answer to begin, and for each next piece of it.
@@ -59,6 +61,7 @@ impl Default for Options {
             referrers_lifetime: Duration::from_secs(600),
             stale_limit: Duration::from_secs(24 * 3600),
             back_off: BackOff::default(),
+            remember_failures: true,
             connect_timeout: Duration::from_secs(2),
             stall_timeout: Duration::from_secs(10),
             ports: None,
@@ -108,7 +111,7 @@ impl Client {
             Err(warning) => (None, vec![warning]),
         };
         let (cache, hosts) = opened.map_or((None, None), |(cache, hosts)| (Some(cache), Some(hosts)));
-        let hosts = Hosts::new(options.back_off, hosts);
+        let hosts = Hosts::new(options.back_off, hosts.filter(|_| options.remember_failures));
         let http = Http::new(hosts, &options);
         let auth = Auth::new(options.docker_config.take().as_deref(), options.allow_credential_helpers);
         Self { shared: Arc::new(Shared { options, http, auth, cache, warnings }) }

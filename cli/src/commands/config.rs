@@ -1,12 +1,14 @@
 //! `bestfit config`: check, show, reference.
 
-use bestfit_config::{ConfigErrors, Loaded, Location, Problem, load, reference};
+use bestfit_config::{ConfigErrors, Loaded, Location, Problem, advice, reference};
 use bestfit_hostprobe::hook::check as check_hook;
+use bestfit_selector::hook::Hook;
 use serde_json::json;
 
 use crate::arguments::{Config, ConfigPlace};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, warn};
 use crate::output::{plain, print, print_json};
+use crate::stages::configuration;
 
 pub(crate) fn run(command: Config) -> Result<Exit, Failure> {
     match command {
@@ -17,19 +19,16 @@ pub(crate) fn run(command: Config) -> Result<Exit, Failure> {
 }
 
 fn location(place: &ConfigPlace) -> Result<Location, Failure> {
-    let Some(file) = &place.file else { return Ok(Location::from_env(place.profile.clone())) };
-    // Elsewhere a missing file means the defaults; who names one wants that one.
-    if let Err(error) = std::fs::symlink_metadata(file) {
-        return Err(Failure::io(file.display(), &error));
+    match &place.file {
+        Some(file) => configuration::named(file, place.profile.as_deref()),
+        None => Ok(Location::from_env(place.profile.clone())),
     }
-    Ok(Location { file: file.clone(), profile: place.profile.clone() })
 }
 
 fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
     let location = location(place)?;
-    let sound =
-        |loaded: Loaded| ConfigErrors::unless_empty(hooks(&loaded).chain(signers(&loaded)).collect()).map(|()| loaded);
-    let outcome = load(&location).and_then(sound);
+    let sound = |loaded: Loaded| ConfigErrors::unless_empty(hooks(&loaded)).map(|()| loaded);
+    let outcome = configuration::read(&location).and_then(sound);
     if place.json {
         print_json(&report(&outcome))?;
         return Ok(if outcome.is_ok() { Exit::Done } else { Exit::Config });
@@ -41,58 +40,43 @@ fn check(place: &ConfigPlace) -> Result<Exit, Failure> {
         text = format!("{} does not exist: the defaults hold\n", plain(&location.file.to_string_lossy()));
     }
     print(&text)?;
+    advice(&loaded).iter().for_each(|advice| warn(advice, advice.hint.as_deref()));
     Ok(Exit::Done)
 }
 
 /// Programs that will not be run because others could change them.
-fn hooks(loaded: &Loaded) -> impl Iterator<Item = Problem> {
-    loaded.config.hooks.iter().filter_map(|(group, hook)| {
+fn hooks(loaded: &Loaded) -> Vec<Problem> {
+    let problem = |(group, hook): (&String, &Hook)| {
         let name = format!("hooks.{}.command", toml::Value::String(group.clone()));
         let why = check_hook(&hook.command).err()?;
         let hint = "the program and all directories above it must be root's, and writable by nobody else";
-        Some(problem(loaded, &name, &why, Some(hint)))
-    })
-}
-
-/// Keys and roots that nothing can be verified with.
-fn signers(loaded: &Loaded) -> impl Iterator<Item = Problem> {
-    let problems = bestfit_trust::problems(&loaded.config.selection.policy.trust).into_iter();
-    problems.map(|(position, why)| {
-        let signer = loaded.config.trust.accept.get(position).map(|accept| accept.name.as_str()).unwrap_or_default();
-        problem(loaded, "trust.accept", &format!("entry {position}, {signer:?}: {why}"), None)
-    })
-}
-
-fn problem(loaded: &Loaded, name: &str, why: &str, hint: Option<&str>) -> Problem {
-    let origin = loaded.origins.get(name);
-    Problem {
-        file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-        position: origin.map(|origin| (origin.line, 1)),
-        message: format!("{name}: {why}"),
-        hint: hint.map(str::to_owned),
-    }
+        Some(configuration::problem(loaded, &name, &why, Some(hint)))
+    };
+    loaded.config.hooks.iter().filter_map(problem).collect()
 }
 
 fn report(outcome: &Result<Loaded, ConfigErrors>) -> serde_json::Value {
     match outcome {
-        Ok(loaded) => json!({ "files": loaded.files, "problems": [] }),
-        Err(errors) => {
-            let problems = errors.problems().iter().map(|problem| {
-                json!({
-                    "file": problem.file,
-                    "line": problem.position.map(|(line, _)| line),
-                    "column": problem.position.map(|(_, column)| column),
-                    "message": problem.message,
-                    "hint": problem.hint,
-                })
-            });
-            json!({ "problems": problems.collect::<Vec<_>>() })
-        }
+        Ok(loaded) => json!({ "files": loaded.files, "problems": [], "warnings": listed(&advice(loaded)) }),
+        Err(errors) => json!({ "problems": listed(errors.problems()) }),
     }
 }
 
+fn listed(problems: &[Problem]) -> Vec<serde_json::Value> {
+    let problems = problems.iter().map(|problem| {
+        json!({
+            "file": problem.file,
+            "line": problem.position.map(|(line, _)| line),
+            "column": problem.position.map(|(_, column)| column),
+            "message": problem.message,
+            "hint": problem.hint,
+        })
+    });
+    problems.collect()
+}
+
 fn show(place: &ConfigPlace) -> Result<Exit, Failure> {
-    let loaded = load(&location(place)?)?;
+    let loaded = configuration::read(&location(place)?)?;
     let text = reference::effective(&loaded);
     if place.json {
         let value: serde_json::Value = toml::from_str(&text)

@@ -8,13 +8,13 @@ mod kernel;
 mod places;
 mod programs;
 
-use bestfit_config::{Config, Location, load};
+use bestfit_config::{Config, Location};
 use serde::Serialize;
 
 use crate::arguments::Doctor;
 use crate::failure::{Exit, Failure};
-use crate::output::{GREEN, Paint, RED, YELLOW, plain, print, print_json, table};
-use crate::stages::block_on;
+use crate::output::{GREEN, Paint, RED, YELLOW, plain, print, print_json, table_rows};
+use crate::stages::{block_on, configuration};
 
 /// How it stands; the order is from good to bad, so that the worst is the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,7 +55,7 @@ impl Check {
 }
 
 pub(crate) fn run(arguments: &Doctor) -> Result<Exit, Failure> {
-    let loaded = load(&Location::from_env(arguments.profile.clone()));
+    let loaded = configuration::read(&Location::from_env(arguments.profile.clone()));
     let mut checks = vec![places::configuration(&loaded)];
     // With a broken configuration nothing is swapped; the rest is looked at with the defaults.
     let config = loaded.map_or_else(|_| Config::default(), |loaded| loaded.config);
@@ -81,7 +81,7 @@ fn text(checks: &[Check], paint: Paint) -> String {
     let row = |check: &Check| vec![check.name.to_owned(), word(check.state).to_owned(), check.found.clone()];
     let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
     let mut text = String::new();
-    for (line, check) in table(&rows).lines().zip(checks) {
+    for (line, check) in table_rows(&rows).iter().zip(checks) {
         let colour = match check.state {
             State::Ok => GREEN,
             State::Warning | State::Unknown => YELLOW,
@@ -89,7 +89,6 @@ fn text(checks: &[Check], paint: Paint) -> String {
         };
         // The table is made without colours, which have no width.
         text += &line.replacen(word(check.state), &paint.with(colour, word(check.state)), 1);
-        text.push('\n');
         if let Some(hint) = &check.hint {
             text += &format!("  {} {hint}\n", paint.with(YELLOW, "hint:"));
         }

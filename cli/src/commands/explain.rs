@@ -79,7 +79,8 @@ fn again(arguments: &Explain, records: &Path) -> Result<Exit, Failure> {
     let loaded = host::configuration(&arguments.host)?;
     let repository = image::client(&loaded)?.repository(&reference);
     let facts = host::asked(&arguments.host, &loaded.config)?.facts;
-    let sources = Sources { config: &loaded.config, facts, reference: &reference, repository: &repository };
+    let facts_file = arguments.host.facts.as_deref();
+    let sources = Sources { config: &loaded.config, facts, facts_file, reference: &reference, repository: &repository };
     let now = block_on(format!("reading {reference}"), replay::again(&recorded, &sources))?;
     let differences = replay::differences(&recorded, &now);
     if arguments.json {

@@ -13,7 +13,7 @@ use bestfit_selector::microarch::Microarchitectures;
 use crate::arguments::{Host, HostFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{print, print_json, table};
-use crate::stages::{file, host, image};
+use crate::stages::{configuration, file, host};
 
 /// Longer values are cut in the table; JSON has all of them.
 const MAX_VALUE: usize = 60;
@@ -55,7 +55,7 @@ fn save(root: HostRoot, targets: &Microarchitectures, file: &Path) -> Result<Exi
         return Ok(Exit::Done);
     }
     let bytes = serde_json::to_vec_pretty(&snapshot).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
-    std::fs::write(file, &bytes).map_err(|error| Failure::io(file::name(file), &error))?;
+    std::fs::write(file, &bytes).map_err(|error| Failure::output(file::name(file), &error))?;
     eprintln!("{}: {} KiB", file::name(file), bytes.len().div_ceil(1024));
     Ok(Exit::Done)
 }
@@ -63,7 +63,7 @@ fn save(root: HostRoot, targets: &Microarchitectures, file: &Path) -> Result<Exi
 /// The site's archspec data, and its hooks. Where the configuration is broken, the built-in data and none: the facts are what
 /// one looks at then.
 fn configured() -> (Cow<'static, Microarchitectures>, Option<Config>) {
-    let loaded = image::configuration(None).and_then(|loaded| Ok((host::targets(&loaded.config)?, loaded.config)));
+    let loaded = configuration::in_force(None).and_then(|loaded| Ok((host::targets(&loaded.config)?, loaded.config)));
     match loaded {
         Ok((targets, config)) => (targets, Some(config)),
         Err(failure) => {

@@ -28,6 +28,6 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Schema(command) => schema::run(&command),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::man(&directory),
-        Command::HelpMarkdown => output::print(&pages::markdown()).map(|()| Exit::Done),
+        Command::Markdown => output::print(&pages::markdown()).map(|()| Exit::Done),
     }
 }

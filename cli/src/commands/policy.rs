@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bestfit_config::{Loaded, Location};
+use bestfit_config::Loaded;
 use bestfit_selector::decision::{Decision, Outcome};
 use bestfit_selector::digest::Digest;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::arguments::{Policy, PolicyTest};
 use crate::failure::{Exit, Failure};
 use crate::output::{plain, print, print_json};
 use crate::stages::image::{self, Image};
-use crate::stages::{block_on, decision, host};
+use crate::stages::{block_on, configuration, decision, host};
 
 /// Both decisions about one image.
 #[derive(Serialize)]
@@ -37,18 +37,26 @@ struct Decided {
 
 pub(crate) fn run(command: &Policy) -> Result<Exit, Failure> {
     let Policy::Test(arguments) = command;
-    let location = Location { file: arguments.file.clone(), profile: arguments.host.profile.clone() };
-    let mut then = image::configuration_of(&location)?;
+    let location = configuration::named(&arguments.file, arguments.host.profile.as_deref())?;
+    let mut then = configuration::read(&location)?;
     then.config.selection.policy.check.extend(arguments.host.check.iter().cloned());
     let now = host::configuration(&arguments.host)?;
-    let compared: Vec<Compared> =
-        arguments.references.iter().map(|text| compare(arguments, text, &now, &then)).collect::<Result<_, _>>()?;
-    if arguments.json {
-        print_json(&compared)?;
-    } else {
-        print(&compared.iter().map(text).collect::<String>())?;
+    let (mut compared, mut failed) = (Vec::new(), None);
+    for text in &arguments.references {
+        match compare(arguments, text, &now, &then) {
+            Ok(image) => compared.push(image),
+            Err(failure) => failed = Some(failure.after(failed)),
+        }
     }
-    Ok(if compared.iter().all(|image| image.same) { Exit::Done } else { Exit::No })
+    match (arguments.json, compared.is_empty()) {
+        (_, true) => {}
+        (true, _) => print_json(&compared)?,
+        (false, _) => print(&compared.iter().map(text).collect::<String>())?,
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(if compared.iter().all(|image| image.same) { Exit::Done } else { Exit::No }),
+    }
 }
 
 fn compare(arguments: &PolicyTest, text: &str, now: &Loaded, then: &Loaded) -> Result<Compared, Failure> {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use bestfit_config::Config;
-use bestfit_selector::schema::{Group, MAX_BYTES, SchemaFile, Schemas, Severity, lint, show};
+use bestfit_selector::schema::{Finding, Group, MAX_BYTES, SchemaFile, Schemas, Severity, lint, show};
 use serde_json::json;
 
 use crate::arguments::{Schema, SchemaLint, SchemaReference, SchemaShow};
 use crate::failure::{Exit, Failure};
-use crate::output::{plain, print, print_json};
-use crate::stages::{file, image};
+use crate::output::{plain, print, print_json, table};
+use crate::stages::{configuration, file};
 
 pub(crate) fn run(command: &Schema) -> Result<Exit, Failure> {
     match command {
@@ -28,34 +28,42 @@ fn reference(arguments: &SchemaReference) -> Result<Exit, Failure> {
     print(&page).map(|()| Exit::Done)
 }
 
-/// Exit code 0 without findings or with warnings alone, 65 where a file would be refused.
+/// Exit code 0 without findings or with warnings alone, 65 where a file would be refused; of several codes the highest. A file that
+/// cannot be read keeps no other from being looked at.
 fn check(arguments: &SchemaLint) -> Result<Exit, Failure> {
-    let mut findings = Vec::new();
-    let mut text = String::new();
+    let (mut findings, mut text, mut unread) = (Vec::new(), String::new(), None);
     for path in &arguments.files {
-        let found = lint::check(&read(path)?);
+        let file = match read(path) {
+            Ok(file) => file,
+            Err(failure) => {
+                unread = Some(failure.after(unread));
+                continue;
+            }
+        };
+        let found = lint::check(&file);
         if found.is_empty() {
-            text.push_str(&format!("{}: ok\n", file::name(path)));
+            text.push_str(&format!("{}: ok\n", file.name));
         }
         found.iter().for_each(|finding| text.push_str(&format!("{}\n", plain(&finding.to_string()))));
         findings.extend(found);
     }
-    if arguments.json {
-        let findings = findings.iter().map(|finding| {
-            json!({
-                "file": finding.file,
-                "line": finding.position.map(|(line, _)| line),
-                "column": finding.position.map(|(_, column)| column),
-                "severity": finding.severity,
-                "message": finding.message,
-            })
-        });
-        print_json(&json!({ "findings": findings.collect::<Vec<_>>() }))?;
-    } else {
-        print(&text)?;
+    match arguments.json {
+        true => print_json(&json!({ "findings": findings.iter().map(listed).collect::<Vec<_>>() }))?,
+        false => print(&text)?,
     }
     let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Ok(if refused { Exit::Data } else { Exit::Done })
+    let exit = if refused { Exit::Data } else { Exit::Done };
+    unread.map_or(Ok(exit), |failure| Err(failure.at_least(exit)))
+}
+
+fn listed(finding: &Finding) -> serde_json::Value {
+    json!({
+        "file": finding.file,
+        "line": finding.position.map(|(line, _)| line),
+        "column": finding.position.map(|(_, column)| column),
+        "severity": finding.severity,
+        "message": finding.message,
+    })
 }
 
 fn read(path: &Path) -> Result<SchemaFile, Failure> {
@@ -66,16 +74,16 @@ fn read(path: &Path) -> Result<SchemaFile, Failure> {
 }
 
 fn display(arguments: &SchemaShow) -> Result<Exit, Failure> {
-    let Config { schemas, .. } = image::configuration(None)?.config;
+    let Config { schemas, .. } = configuration::in_force(None)?.config;
     let schemas =
         Schemas::with(&schemas.files).map_err(|errors| Failure::new(Exit::Config, plain(&errors.to_string())))?;
     let Some(asked) = &arguments.name else {
-        return output(arguments, &show::table(schemas.groups()), || show::json(schemas.groups()));
+        return output(arguments, &table(&show::rows(schemas.groups())), || show::json(schemas.groups()));
     };
     let (name, key) = asked.split_once('/').map_or((asked.as_str(), None), |(group, key)| (group, Some(key)));
     let group = schemas.group(name).ok_or_else(|| unknown_group(&schemas, name))?;
     let Some(key) = key else {
-        return output(arguments, &show::table([group].into_iter()), || show::json([group].into_iter()));
+        return output(arguments, &table(&show::rows([group].into_iter())), || show::json([group].into_iter()));
     };
     let family = group.keys().find(|(name, _)| *name == key);
     let (name, meaning) = family.or_else(|| group.key(key)).ok_or_else(|| unknown_key(group, key))?;

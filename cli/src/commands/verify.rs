@@ -15,7 +15,7 @@ use crate::arguments::Verify;
 use crate::failure::{Exit, Failure};
 use crate::output::{plain, print, print_json};
 use crate::stages::image::{self, Image};
-use crate::stages::{block_on, decision};
+use crate::stages::{block_on, configuration, decision};
 
 /// What was found about one image.
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ struct Signed {
 
 pub(crate) fn run(arguments: &Verify) -> Result<Exit, Failure> {
     let reference = image::reference(&arguments.reference)?;
-    let loaded = image::configuration(arguments.profile.as_deref())?;
+    let loaded = configuration::in_force(arguments.profile.as_deref())?;
     let trust = &loaded.config.selection.policy.trust;
     if trust.accept.is_empty() {
         return Err(Failure::new(Exit::Config, "this site trusts nobody: the configuration has no [[trust.accept]]")

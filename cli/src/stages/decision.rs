@@ -30,10 +30,6 @@ pub(crate) async fn decide_on(
 ) -> Result<Decided, Failure> {
     let parsed = image::parse(reference, &index)?;
     let started = Instant::now();
-    if let Some((position, why)) = bestfit_trust::problems(&config.selection.policy.trust).first() {
-        return Err(Failure::new(Exit::Config, format!("trust.accept[{position}]: {}", plain(why)))
-            .hint("`bestfit config check` says where it stands"));
-    }
     let verifier = Verifier { trust: &config.selection.policy.trust, name: reference.name(), now: now() };
     let found = gather(repository, &parsed, &host.platform, &verifier, host.nvidia, None).await;
     let Gathered { evidence, standings, stale, images, .. } = found;

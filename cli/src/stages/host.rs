@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use bestfit_config::{Config, Loaded};
+use bestfit_config::{Config, Loaded, unknown_pattern};
 use bestfit_hostprobe::{HostRoot, MAX_SNAPSHOT, Snapshot, hook, host_platform, probe_with};
 use bestfit_selector::decision::HostPlatform;
 use bestfit_selector::devices::Kind;
@@ -17,9 +17,9 @@ use bestfit_selector::scope::{Scope, narrow};
 use bestfit_selector::volatile;
 use serde_json::json;
 
-use super::{file, image};
+use super::{configuration, file};
 use crate::arguments::{AskedHost, Devices};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, warn};
 use crate::output::plain;
 
 /// The most bytes of a file of facts; a large host has about 100 KB.
@@ -27,6 +27,8 @@ const MAX_FACTS: usize = 4 << 20;
 
 /// How long all hooks together may take; a person can wait longer than a create.
 const HOOKS_WITHIN: Duration = Duration::from_secs(60);
+
+const NAMES: &str = "`bestfit host` lists the devices with their names; all and none are words of their own";
 
 /// A host as matching sees it.
 pub(crate) struct Host {
@@ -38,7 +40,11 @@ pub(crate) struct Host {
 
 /// The configuration that the command line asks with.
 pub(crate) fn configuration(arguments: &AskedHost) -> Result<Loaded, Failure> {
-    let mut loaded = image::configuration(arguments.profile.as_deref())?;
+    let mut loaded = configuration::in_force(arguments.profile.as_deref())?;
+    if let Ok(schemas) = Schemas::with(&loaded.config.schemas.files) {
+        let unknown = arguments.check.iter().filter_map(|pattern| unknown_pattern(pattern, &schemas));
+        unknown.for_each(|(why, hint)| warn(format!("--check: {why}"), hint.as_deref()));
+    }
     loaded.config.selection.policy.check.extend(arguments.check.iter().cloned());
     Ok(loaded)
 }
@@ -53,7 +59,12 @@ pub(crate) fn asked(arguments: &AskedHost, config: &Config) -> Result<Host, Fail
             return Ok(host);
         }
         Devices::None => Scope::default(),
-        Devices::Named(names) => Scope::of(&spec_with(names), &[]),
+        Devices::Named(names) => {
+            let of = |names: &[String]| Scope::of(&spec_with(names), &[]);
+            let nothing = names.iter().filter(|name| !of(std::slice::from_ref(*name)).meets(&host.facts));
+            nothing.for_each(|name| warn(format!("--devices: no device of this host is called {name:?}"), Some(NAMES)));
+            of(names)
+        }
     };
     narrow(&mut host.facts, &scope);
     host.nvidia = scope.required().is_some();

@@ -1,8 +1,9 @@
 //! Owns the way from a reference to bytes: options from the configuration, resolving, index or single image.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use bestfit_config::{Config, Loaded, Location, load};
+use bestfit_config::{Config, Loaded};
 use bestfit_registry::{Client, Error, MANIFEST_LIMIT, Options, Reference, Repository};
 use bestfit_selector::digest::Digest;
 use bestfit_selector::index::Index;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::file;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, MAY_READ};
 use crate::output::plain;
 
 /// The most bytes of docker's file of credentials.
@@ -33,20 +34,6 @@ pub(crate) struct Single {
     bytes: Vec<u8>,
 }
 
-/// The configuration, and the mistakes in it as a failure.
-pub(crate) fn configuration(profile: Option<&str>) -> Result<Loaded, Failure> {
-    load(&Location::from_env(profile.map(str::to_owned))).map_err(Failure::from)
-}
-
-/// The configuration of a file that a user names, which has to be there.
-pub(crate) fn configuration_of(location: &Location) -> Result<Loaded, Failure> {
-    // Elsewhere a missing file means the defaults; who names one wants that one.
-    if let Err(error) = std::fs::symlink_metadata(&location.file) {
-        return Err(Failure::io(location.file.display(), &error));
-    }
-    load(location).map_err(Failure::from)
-}
-
 /// A reference that is one.
 pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
     Reference::parse(text).map_err(|error| Failure::new(Exit::Data, plain(&error.to_string())))
@@ -59,6 +46,8 @@ pub(crate) fn client(loaded: &Loaded) -> Result<Client, Failure> {
         hosts_dir: Some(registries.hosts_dir.clone()),
         plain_http: registries.plain_http.clone(),
         redirects: registries.redirects.clone(),
+        // A person who asks again has mended something, or wants to know.
+        remember_failures: false,
         docker_config: docker_config(loaded)?,
         allow_credential_helpers: true,
         // Never the node's: what root wrote there would be closed to the decider.
@@ -155,6 +144,22 @@ impl Single {
     }
 }
 
+/// Whether a layout is broken, not there, or closed.
+fn layout_failure(folder: &Path, what: String) -> Failure {
+    let of = |part: &str| File::open(folder.join(part)).map_or_else(|error| Exit::of(&error), |_| Exit::Data);
+    let exit = match of("index.json") {
+        // Blobs that are not there are a broken layout.
+        Exit::Data if of("blobs/sha256") == Exit::NoPermission => Exit::NoPermission,
+        exit => exit,
+    };
+    let failure = Failure::new(exit, what);
+    match exit {
+        Exit::NoInput => failure.hint("oci:DIR names a directory that has an index.json"),
+        Exit::NoPermission => failure.hint(MAY_READ),
+        _ => failure,
+    }
+}
+
 /// What a registry's error means for whoever asked.
 pub(crate) fn failure(reference: &Reference, error: &Error) -> Failure {
     let what = format!("{reference}: {}", plain(&error.to_string()));
@@ -170,9 +175,7 @@ pub(crate) fn failure(reference: &Reference, error: &Error) -> Failure {
     }
     match error {
         Error::Hosts { .. } | Error::Tls { .. } => Failure::new(Exit::Config, what),
-        Error::Layout { folder, .. } if !is_there(folder) => {
-            Failure::new(Exit::NoInput, what).hint("oci:DIR names a directory that has an index.json")
-        }
+        Error::Layout { folder, .. } => layout_failure(folder, what),
         _ => Failure::new(Exit::Data, what),
     }
 }

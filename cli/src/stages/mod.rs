@@ -1,12 +1,14 @@
 //! Owns the stages that `explain` and `check` share, in the order in which they happen:
 //!
 //! - [`host`]: which host is asked about: its facts and its platform
+//! - [`configuration`]: what the site says, without mistakes
 //! - [`image`]: configuration and reference → the bytes of an index, or of a single image
 //! - [`decision`]: index → evidence → decision
 //! - [`replay`]: a record → the same inputs → a decision again
 //! - [`program`]: the other programs of bestfit, which `ps` and `doctor` ask
 //! - [`file`](mod@file): bounded reading of files that a user names
 
+pub(crate) mod configuration;
 pub(crate) mod decision;
 pub(crate) mod file;
 pub(crate) mod host;

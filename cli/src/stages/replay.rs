@@ -24,6 +24,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) config: &'a Config,
     /// Facts that may be the recorded ones: from a file, or of this host.
     pub(crate) facts: Facts,
+    /// The file that these facts are from.
+    pub(crate) facts_file: Option<&'a Path>,
     pub(crate) reference: &'a Reference,
     pub(crate) repository: &'a Repository,
 }
@@ -38,7 +40,9 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
     }
     let inputs = Inputs {
         index: sources.content("the index", &digests.index, true).await?,
-        facts: sources.document("the facts", &digests.facts, std::slice::from_ref(&sources.facts))?,
+        facts: sources
+            .document("the facts", &digests.facts, std::slice::from_ref(&sources.facts))
+            .map_err(|failure| sources.other_facts(&digests.facts).unwrap_or(failure))?,
         policy: sources.document("the policy", &digests.policy, &policies)?,
         schemas: sources.config.schemas.files.clone(),
         host: digests.host.clone(),
@@ -56,6 +60,17 @@ pub(crate) async fn again(recorded: &Decision, sources: &Sources<'_>) -> Result<
 }
 
 impl Sources<'_> {
+    /// Says that the file of facts is of another host, or of another day.
+    fn other_facts(&self, digest: &Digest) -> Option<Failure> {
+        let file = super::file::name(self.facts_file?);
+        let own = Digest::of(&serde_json::to_vec(&self.facts).ok()?);
+        let what = format!("{file} is not the facts of the record, {digest}: its hash is {own}");
+        Some(
+            Failure::new(Exit::NoInput, what)
+                .hint("the record is about another host, another day, or a container with other devices (--devices)"),
+        )
+    }
+
     async fn evidence(&self, found: &EvidenceDigests) -> Result<Evidence, Failure> {
         if let Some(why) = &found.unread {
             return Ok(Evidence::Unread { why: why.clone() });

@@ -118,6 +118,7 @@ fn files_that_may_not_be_read() {
     without_forks(|| {
         std::fs::copy(env!("CARGO_BIN_EXE_bestfit"), &program).unwrap();
     });
+    sandbox.write("open.json", &facts(true, "6.1.0"));
     let closed = sandbox.write("closed.json", &facts(true, "6.1.0"));
     set_permissions(closed, Permissions::from_mode(0o000)).unwrap();
     set_permissions(sandbox.path(""), Permissions::from_mode(0o755)).unwrap();
@@ -133,7 +134,15 @@ fn files_that_may_not_be_read() {
     for arguments in [&["check", "oci:x", "--facts", "closed.json"][..], &["explain", "--record", "closed.json"]] {
         run(arguments).fails(77, &format!("error: closed.json: Permission denied (os error 13){hint}"));
     }
+    sandbox.write("closed/index.json", "{}");
+    set_permissions(sandbox.path("closed"), Permissions::from_mode(0o000)).unwrap();
+    let layout = run(&["check", "oci:closed", "--facts", "open.json"]);
+    set_permissions(sandbox.path("closed"), Permissions::from_mode(0o755)).unwrap();
+    assert_eq!((layout.code, layout.stderr.ends_with(hint)), (77, true), "{layout:?}");
     set_permissions(sandbox.path("config.toml"), Permissions::from_mode(0o000)).unwrap();
+    for arguments in [&["config", "check", "--file", "config.toml"][..], &["policy", "test", "config.toml", "oci:x"]] {
+        run(arguments).fails(77, &format!("error: config.toml: Permission denied (os error 13){hint}"));
+    }
     run(&["config", "check"]).fails(
         78,
         "error: DIR/config.toml: cannot be read: Permission denied (os error 13)\n\
@@ -150,7 +159,8 @@ fn references_that_are_none() {
         refused(&sandbox.bestfit(&["check", "--", text]), 65, "error: ");
     }
     sandbox.write("host.json", &facts(true, "6.1.0"));
-    for text in ["oci:nowhere", "oci:nowhere:v1"] {
+    std::fs::create_dir(sandbox.path("empty")).unwrap();
+    for text in ["oci:nowhere", "oci:nowhere:v1", "oci:empty"] {
         refused(&sandbox.bestfit(&["explain", text, "--facts", "host.json"]), 66, &format!("error: {text}: "));
     }
 }

@@ -33,6 +33,59 @@ fn check_reports_every_mistake_and_ends_with_78() {
 }
 
 #[test]
+fn what_was_hardly_meant_is_a_warning() {
+    let sandbox = Sandbox::new();
+    sandbox.write("config.toml", "[levels]\n\"hots/*\" = \"info\"\n");
+    let run = sandbox.bestfit(&["config", "check"]);
+    assert_eq!(
+        (run.code, run.stdout.as_str(), run.stderr.as_str()),
+        (
+            0,
+            "DIR/config.toml: ok\n",
+            "warning: DIR/config.toml:2:1: levels.\"hots/*\": no schema knows the group \"hots\"\n\
+             hint: did you mean \"host/*\"?\n"
+        )
+    );
+    let report: serde_json::Value =
+        serde_json::from_str(sandbox.bestfit(&["config", "check", "--json"]).prints()).unwrap();
+    assert_eq!(report["warnings"][0]["line"], 2);
+    sandbox.write("config.toml", "");
+    let run = sandbox.bestfit(&["check", "oci:x", "--check", "host/kernel.versoin"]);
+    let warning = "warning: --check: no schema knows the key \"host/kernel.versoin\"\nhint: did you mean \"host/kernel.version\"?\n";
+    assert!(run.stderr.starts_with(warning), "{}", run.stderr);
+}
+
+/// The configurations that a page shows, each loaded as the page says.
+#[test]
+fn the_page_about_signatures_shows_configurations_that_hold() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(docs.join("docs/signed-artifacts-only.md")).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    let sandbox = Sandbox::new();
+    let at = sandbox.path("").display().to_string();
+    for (number, block) in blocks.iter().filter(|block| !block.contains("[plugins.")).enumerate() {
+        let text = block.replace("/etc/bestfit/", &at);
+        let name = match text.lines().next().and_then(|line| line.strip_prefix("# ")) {
+            Some(name) => name.trim_start_matches(&at).to_owned(),
+            None => format!("conf.d/{number}.toml"),
+        };
+        sandbox.write(&name, &text);
+    }
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEluNQDHgPxlpKK1m/wqv2uEBp4kDt\n\
+        OT2ohkdUMQHzfECq9WNKvnh4qdMhF+vXAFQbRyBtOhCSn4wusy349E9gbQ==\n-----END PUBLIC KEY-----\n";
+    sandbox.write("keys/vendor.pub", key);
+    let roots = std::fs::read_to_string(docs.join("trust/testdata/certificates/root.crt")).unwrap();
+    sandbox.write("keys/lab-ca.pem", &roots);
+    sandbox.write("revoked", "");
+    for arguments in [&["config", "check"][..], &["config", "check", "--profile", "signed"]] {
+        let run = sandbox.bestfit(arguments);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(run.stdout.lines().count(), 4 + arguments.len() / 4, "{run:?}");
+    }
+}
+
+#[test]
 fn a_named_file_must_exist() {
     Sandbox::new()
         .bestfit(&["config", "check", "--file", "nope.toml"])

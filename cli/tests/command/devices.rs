@@ -43,11 +43,28 @@ fn the_choice_follows_the_devices_of_the_container() {
         ("all", 3),
         ("/dev/dri/renderD129", 4),
         ("MIG-0f1e2d3c", 0),
+        ("NONE", 0),
+        ("/dev/kvm", 0),
     ] {
         let run = sandbox.bestfit(&["explain", "oci:gpu:v1", "--root", root.to_str().unwrap(), "--devices", devices]);
         let table = run.prints();
         let line = table.lines().find(|line| line.starts_with("->") || line.starts_with("*>")).unwrap_or_default();
         assert_eq!(line.split_whitespace().nth(1), Some(chosen.to_string().as_str()), "{devices}: {table}");
+    }
+}
+
+#[test]
+fn a_name_of_no_device_is_said() {
+    let (sandbox, root) = (images(), mixed());
+    for (devices, said) in
+        [("0,foo", "foo"), ("/dev/nvidia9", "/dev/nvidia9"), ("vendor.example/gpu=0", "vendor.example/gpu=0")]
+    {
+        let run = sandbox.bestfit(&["check", "oci:gpu:v1", "--root", root.to_str().unwrap(), "--devices", devices]);
+        let warning = format!(
+            "warning: --devices: no device of this host is called {said:?}\n\
+             hint: `bestfit host` lists the devices with their names; all and none are words of their own\n"
+        );
+        assert_eq!(run.stderr, warning, "{devices}");
     }
 }
 

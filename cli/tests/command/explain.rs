@@ -131,12 +131,12 @@ fn a_record_without_its_inputs_is_said() {
     let record = sandbox.write("record.json", run.prints());
     let run = sandbox.bestfit(&["explain", "--record", "record.json", "--facts", "old.json"]);
     assert_eq!((run.code, run.stdout.as_str()), (66, ""));
-    assert!(run.stderr.starts_with("error: the facts of the record, sha256:"), "{}", run.stderr);
-    assert!(
-        run.stderr.contains(", is not kept here\nhint: replay it on the node that made the record"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.starts_with("error: old.json is not the facts of the record, sha256:"), "{}", run.stderr);
+    assert!(run.stderr.contains(": its hash is sha256:"), "{}", run.stderr);
+    let run = sandbox.bestfit(&["explain", "--record", "record.json"]);
+    assert_eq!((run.code, run.stdout.as_str()), (66, ""));
+    let kept = ", is not kept here\nhint: replay it on the node that made the record";
+    assert!(run.stderr.starts_with("error: the facts of the record, sha256:") && run.stderr.contains(kept), "{run:?}");
     std::fs::remove_dir_all(sandbox.path("demo/blobs")).unwrap();
     std::fs::create_dir_all(sandbox.path("demo/blobs/sha256")).unwrap();
     let run = sandbox.bestfit(&["explain", "--record", record.to_str().unwrap(), "--facts", "new.json"]);

@@ -49,6 +49,10 @@ fn lint_finds_everything_at_once() {
     sandbox
         .bestfit(&["schema", "lint", "nope.json"])
         .fails(66, "error: nope.json: No such file or directory (os error 2)\n");
+    let run = sandbox.bestfit(&["schema", "lint", "nope.json", "good.json", "bad.json", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((run.code, report["findings"].as_array().map(Vec::len)), (66, Some(2)), "{run:?}");
+    assert_eq!(run.stderr, "error: nope.json: No such file or directory (os error 2)\n");
 }
 
 #[test]

@@ -69,15 +69,39 @@ fn policy_test_compares_two_configurations() {
     let required = test("require.toml");
     assert!(required.stdout.contains("  then nothing runs: no entry has a compatibility artifact"), "{required:?}");
     test("missing.toml").fails(66, "error: missing.toml: No such file or directory (os error 2)\n");
+    // One image that is not there keeps no other from being looked at.
+    let run = sandbox.bestfit(&[
+        "policy",
+        "test",
+        "warn.toml",
+        "oci:image:v1",
+        "oci:nope",
+        "oci:image:v1",
+        "--facts",
+        "new.json",
+    ]);
+    assert_eq!((run.code, run.stdout.matches("oci:image:v1: the same\n").count()), (66, 2), "{run:?}");
+    assert!(run.stderr.starts_with("error: oci:nope: "), "{run:?}");
 }
 
 #[test]
 fn config_check_knows_what_is_no_key() {
     let sandbox = site();
-    let check = || sandbox.bestfit(&["config", "check", "--file", "enforce.toml"]);
-    assert_eq!(check().prints(), "enforce.toml: ok\n");
+    let file = sandbox.path("enforce.toml").display().to_string();
+    let check = || sandbox.bestfit(&["config", "check", "--file", &file]);
+    assert_eq!(check().prints(), "DIR/enforce.toml: ok\n");
     sandbox.write("vendor.pub", &KEY.replace("MFkw", "AAAA"));
     let broken = check();
     assert_eq!(broken.code, 78, "{broken:?}");
-    assert!(broken.stderr.contains("trust.accept: entry 0, \"vendor.pub\": "), "{broken:?}");
+    assert!(broken.stderr.starts_with("error: DIR/enforce.toml:9:1: trust.accept[0]: \"vendor.pub\": "), "{broken:?}");
+    // What check refuses nothing else takes.
+    std::fs::copy(sandbox.path("enforce.toml"), sandbox.path("config.toml")).unwrap();
+    for arguments in [&["verify", "oci:image:v1"][..], &["config", "show"], &["explain", "oci:image:v1"]] {
+        let run = sandbox.bestfit(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (78, ""), "{arguments:?}: {run:?}");
+        assert!(run.stderr.starts_with("error: DIR/config.toml:9:1: trust.accept[0]: \"vendor.pub\": "), "{run:?}");
+    }
+    let run = sandbox.bestfit(&["doctor"]);
+    let line = "configuration    wrong    DIR/config.toml:9:1: trust.accept[0]: \"vendor.pub\": ";
+    assert!(run.code == 1 && run.stdout.starts_with(line), "{run:?}");
 }

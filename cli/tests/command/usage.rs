@@ -26,7 +26,7 @@ fn a_wrong_command_line_ends_with_64() {
 #[test]
 fn help_has_examples() {
     let sandbox = Sandbox::new();
-    let page = sandbox.bestfit(&["help-markdown"]);
+    let page = sandbox.bestfit(&["markdown"]);
     let commands: Vec<&str> = page.prints().lines().filter_map(|line| line.strip_prefix("## `bestfit")).collect();
     assert!(commands.len() > 15, "{commands:?}");
     for command in commands {
@@ -35,6 +35,19 @@ fn help_has_examples() {
         assert!(sandbox.bestfit(&arguments).prints().contains("Examples:\n  bestfit "), "{arguments:?}");
     }
     assert_eq!(sandbox.bestfit(&["--version"]).prints(), concat!("bestfit ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn help_is_a_command_as_well() {
+    let sandbox = Sandbox::new();
+    for (asked, page) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "explain"], &["explain", "--help"]),
+        (&["help", "policy", "test"], &["policy", "test", "--help"]),
+    ] {
+        assert_eq!(sandbox.bestfit(asked).prints(), sandbox.bestfit(page).prints());
+    }
+    assert!(!sandbox.bestfit(&["hel"]).stderr.contains("markdown"));
 }
 
 #[test]
@@ -49,6 +62,9 @@ fn a_full_disk_is_said_and_a_closed_pipe_is_not() {
         String::from_utf8(output.stderr).unwrap(),
         "error: standard output: No space left on device (os error 28)\n"
     );
+    sandbox
+        .bestfit(&["host", "--save", "/dev/full"])
+        .fails(74, "error: /dev/full: No space left on device (os error 28)\n");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut closed = sandbox.command(program, &["config", "show"]);

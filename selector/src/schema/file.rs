@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Several, Severity, Type};
+use super::{Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Several, Severity, Type, distance};
 use crate::json::{self, JsonError};
 use crate::value::Wanted;
 
@@ -37,6 +37,12 @@ const FIELDS: [&str; 17] = [
     "instead",
     "override",
 ];
+
+/// What may stand in `graph`: JSON Graph's own fields, and ours.
+const GRAPH: [&str; 8] = ["id", "type", "label", "directed", "version", "metadata", "nodes", "edges"];
+/// The group of what bestfit says about itself; no schema is about it.
+const RESERVED: &str = "io.bestfit";
+const RELATIONS: [&str; 5] = ["contains", "is", "satisfies", "implies", "conflicts"];
 
 /// A schema file.
 #[derive(Debug, Clone, Default)]
@@ -159,6 +165,19 @@ pub fn read(name: &str, text: &str) -> (File, Vec<Finding>) {
     (file.unwrap_or_default(), reader.findings)
 }
 
+/// `MAJOR.MINOR`, where `1` is `1.0` and a third number is not looked at.
+fn is_version(version: &str) -> bool {
+    let mut numbers = version.splitn(4, '.');
+    numbers.clone().count() <= 3
+        && numbers.all(|number| number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty())
+}
+
+/// The name that was probably meant.
+fn near<'n>(given: &str, names: &[&'n str]) -> Option<&'n str> {
+    let near = names.iter().map(|name| (distance(given, name), *name)).min();
+    near.filter(|(distance, name)| distance * 2 < name.len()).map(|(_, name)| name)
+}
+
 /// The place of a node, an edge or a field in a file; `after` is a byte offset.
 pub(super) fn place(text: &str, quoted: &str, after: usize) -> Option<usize> {
     let needle = serde_json::to_string(quoted).ok()?;
@@ -221,8 +240,21 @@ impl Reader<'_> {
         if file.id.is_empty() || file.id.len() > MAX_NAME {
             self.error(start, "\"graph\" has no \"id\": the name of the group");
         }
-        if file.version.is_empty() {
-            self.error(start, "\"graph\" has no \"version\": schemas are versioned");
+        if file.id == RESERVED || file.aliases.iter().any(|alias| alias == RESERVED) {
+            self.error(start, format!("the group {RESERVED:?} is bestfit's own"));
+        }
+        match file.version.as_str() {
+            "" => self.error(start, "\"graph\" has no \"version\": schemas are versioned"),
+            version if !is_version(version) => {
+                let message = format!("the version {:?} is no MAJOR.MINOR", json::plain(version, 60));
+                self.error(place(self.text, "version", 0).or(start), message);
+            }
+            _ => {}
+        }
+        for field in graph.keys().filter(|field| !GRAPH.contains(&field.as_str())) {
+            let hint = near(field, &GRAPH).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let message = format!("\"graph\" has no field {:?}: ignored{hint}", json::plain(field, 60));
+            self.find(Severity::Warning, place(self.text, field, start.unwrap_or_default()), message);
         }
         self.nodes(graph, &mut file);
         self.edges(graph, &mut file);
@@ -319,13 +351,16 @@ impl Reader<'_> {
             match serde_json::from_value(Json::String(relation.clone())) {
                 Ok(relation) => file.edges.push(Edge { source, target, relation, overrides }),
                 Err(_) => {
+                    let near = near(&relation, &RELATIONS);
                     let relation = json::plain(&relation, 60);
-                    let known = "contains, is, satisfies, implies, conflicts";
-                    self.find(
-                        Severity::Warning,
-                        Some(at),
-                        format!("an edge {relation:?} is ignored; known are {known}"),
-                    );
+                    match near {
+                        Some(near) => self.error(Some(at), format!("no edge is {relation:?}; did you mean {near:?}?")),
+                        None => {
+                            let known = RELATIONS.join(", ");
+                            let message = format!("an edge {relation:?} is ignored; known are {known}");
+                            self.find(Severity::Warning, Some(at), message);
+                        }
+                    }
                 }
             }
         }

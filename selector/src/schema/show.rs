@@ -66,27 +66,18 @@ fn row(name: &str, key: &Key) -> String {
     )
 }
 
-/// All keys of some groups, one line each.
-pub fn table<'a>(groups: impl Iterator<Item = &'a Group>) -> String {
-    let mut rows = vec![["KEY", "TYPE", "ROLE", "DIMENSION", "WEIGHT", "MEANING"].map(str::to_owned)];
+/// All keys of some groups, one row each, below a row of headings.
+pub fn rows<'a>(groups: impl Iterator<Item = &'a Group>) -> Vec<Vec<String>> {
+    let mut rows = vec![["KEY", "TYPE", "ROLE", "DIMENSION", "WEIGHT", "MEANING"].map(str::to_owned).to_vec()];
     for group in groups {
         for (name, key) in group.keys() {
             let role = role_word(key);
             let name = format!("{}/{name}", group.id);
             let dimension = dimension(key.dimension).to_owned();
-            rows.push([name, type_of(key), role, dimension, key.weight.to_string(), key.doc.clone()]);
+            rows.push(vec![name, type_of(key), role, dimension, key.weight.to_string(), key.doc.clone()]);
         }
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "{cell:<width$}  ");
-        }
-        let _ = writeln!(text, "{}", row[5]);
-    }
-    text
+    rows
 }
 
 /// One key in full.

@@ -211,6 +211,31 @@ fn everything_that_is_wrong_is_found_at_once_with_its_place() {
     assert!(lint::check(&empty)[0].message.starts_with("no object \"graph\""));
 }
 
+#[test]
+fn the_head_of_a_file_is_looked_at_as_well() {
+    for (head, said) in [
+        (r#""id": "org.lab", "version": "1""#, None),
+        (r#""id": "org.lab", "version": "1.2", "directed": true"#, None),
+        (r#""id": "org.lab", "version": "1.x""#, Some("error: the version \"1.x\" is no MAJOR.MINOR")),
+        (r#""id": "org.lab", "version": "1.""#, Some("error: the version \"1.\" is no MAJOR.MINOR")),
+        (r#""id": "io.bestfit", "version": "1""#, Some("error: the group \"io.bestfit\" is bestfit's own")),
+        (
+            r#""id": "org.lab", "version": "1", "lable": "x""#,
+            Some("warning: \"graph\" has no field \"lable\": ignored; did you mean \"label\"?"),
+        ),
+        (
+            r#""id": "org.lab", "version": "1", "edges": [{"source": "k", "target": "k", "relation": "satisfys"}]"#,
+            Some("error: no edge is \"satisfys\"; did you mean \"satisfies\"?"),
+        ),
+    ] {
+        let text = format!(r#"{{"graph": {{{head}, "nodes": {{"k": {{"label": "x"}}}}}}}}"#);
+        let found: Vec<String> =
+            lint::check(&SchemaFile { name: "x.json".into(), text }).iter().map(Finding::to_string).collect();
+        assert_eq!(found.len(), usize::from(said.is_some()), "{head}: {found:?}");
+        assert!(said.is_none_or(|said| found[0].ends_with(said)), "{head}: {found:?}");
+    }
+}
+
 /// Proposal D's own schema: untyped nodes, labels, and an edge to `hardware.gpu.version`, which is no node.
 const PROPOSAL_D: &str = r#"{
   "graph": {

@@ -48,6 +48,28 @@ impl Which {
     }
 }
 
+impl Scope {
+    /// Whether a device of the host has one of the names in this scope. A part of a GPU, such as `MIG-…`, has no name of a
+    /// device: there it is enough that the host has such devices.
+    pub fn meets(&self, facts: &Facts) -> bool {
+        let found = |kind: Kind| facts.devices.iter().filter(move |device| device.kind == kind);
+        let part = |name: &Name| matches!(name, Name::Other(name) if name.starts_with("MIG-") || name.contains(':'));
+        let meets = |(kind, given): (&Kind, &Given)| match given {
+            Given::Devices(names) if !names.is_empty() => {
+                found(*kind).any(|device| names.iter().any(|name| part(name) || is(device, name)))
+            }
+            Given::Devices(_) => found(*kind).next().is_some(),
+            Given::Nothing | Given::Untold(_) => false,
+        };
+        let of_graphics = match &self.graphics {
+            Given::Devices(names) => facts.devices.iter().any(|device| names.iter().any(|name| is(device, name))),
+            Given::Nothing | Given::Untold(_) => false,
+        };
+        let of_others = facts.devices.iter().any(|device| !device.cdi.is_disjoint(&self.others));
+        self.given.iter().any(meets) || of_graphics || of_others || !self.nodes.is_empty()
+    }
+}
+
 /// What the PCI bus says about graphics.
 pub(super) struct Vendors {
     /// Vendors of all graphics and accelerators; none where not all devices could be read.

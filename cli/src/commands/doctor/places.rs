@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use bestfit_config::{Config, ConfigErrors, Loaded, places};
+use bestfit_config::{Config, ConfigErrors, Loaded, advice, places};
 use bestfit_hostprobe::hook;
 use bestfit_registry::{Options, Reference, network};
 
@@ -22,10 +22,14 @@ const MAX_HOSTS: usize = 1000;
 pub(super) fn configuration(loaded: &Result<Loaded, ConfigErrors>) -> Check {
     match loaded {
         Ok(loaded) if loaded.files.is_empty() => Check::ok("configuration", "no file: the defaults hold"),
-        Ok(loaded) => {
-            let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
-            Check::ok("configuration", files.join(", "))
-        }
+        Ok(loaded) => match advice(loaded).first() {
+            Some(first) => Check::new("configuration", State::Warning, first.to_string())
+                .hint(first.hint.as_deref().unwrap_or("`bestfit config check` shows every warning")),
+            None => {
+                let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+                Check::ok("configuration", files.join(", "))
+            }
+        },
         Err(errors) => {
             let first = errors.problems().first().map(ToString::to_string).unwrap_or_default();
             Check::new("configuration", State::Wrong, first)

@@ -5,23 +5,31 @@
 //! CPUID, only of the running machine ───────────────┘
 //! ```
 //!
-//! - [`root`]: bounded reads that never leave the root
-//! - [`snapshot`]: what a root answered, to be replayed elsewhere
+//! - `root`: bounded reads that never leave the root
+//! - `snapshot`: what a root answered, to be replayed elsewhere
 //! - [`cache`]: facts that were read before, as long as nothing says that they have changed
-//! - [`seen`]: known, absent, unknown
+//! - `seen`: known, absent, unknown
 //! - [`cpu`]: CPUID flags, `/proc/cpuinfo`, x86-64 level, archspec target, topology
-//! - [`kernel`], [`modules`], [`kconfig`], [`memory`], [`auxv`], [`cgroup`], [`os_release`], [`system`]: what the kernel,
+//! - `kernel`, `modules`, `kconfig`, `memory`, `auxv`, `cgroup`, `os_release`, `system`: what the kernel,
 //!   the system and the firmware say about themselves
-//! - [`userspace`]: C library, MPI, PMI, systemd
-//! - [`pci`], [`usb`], [`network`], [`storage`]: devices by bus
-//! - [`devices`]: GPUs, accelerators and interfaces to fabrics, one by one, and what their drivers support
-//! - [`local`]: the features that a site's own programs left in files for NFD
-//! - [`feature`]: how an answer becomes one of NFD's features; [`labels`]: the labels that NFD makes of them
+//! - `userspace`: C library, MPI, PMI, systemd
+//! - `pci`, `usb`, `network`, `storage`: devices by bus
+//! - `devices`: GPUs, accelerators and interfaces to fabrics, one by one, and what their drivers support
+//! - `local`: the features that a site's own programs left in files for NFD
+//! - `feature`: how an answer becomes one of NFD's features; `labels`: the labels that NFD makes of them
 //!
 //! - [`hook`]: the one thing that is executed, and only where the site's configuration lists it
 //!
 //! Parsers take text, loaders beside them open files. [`probe`] executes nothing, nothing below `/dev` is opened. What is
 //! volatile stands in NFD's features only, where NFD has it, and [`probe_settled`] leaves it out.
+//!
+//! ```
+//! use bestfit_hostprobe::{HostRoot, probe};
+//!
+//! let facts = probe(&HostRoot::running());
+//! let fact = facts.get("host", "kernel.version").expect("known, absent or unknown: a fact is always said");
+//! println!("{:?}, from {}", fact.state, fact.source);
+//! ```
 
 #![deny(unsafe_code)]
 

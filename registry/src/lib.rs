@@ -18,6 +18,26 @@
 //!
 //! Two rules stand above all: an error is never absence, and bytes are counted while they are read and hashed before
 //! they are handed out.
+//!
+//! ```
+//! use bestfit_registry::{Client, Options, Reference, Repository};
+//!
+//! async fn artifacts(repository: &Repository, reference: &Reference) -> Result<(), bestfit_registry::Error> {
+//!     let image = repository.resolve(&reference.version()).await?;
+//!     let kinds = ["application/vnd.oci.image-compatibility.v1"];
+//!     for artifact in repository.referrers(&image.descriptor.digest, &kinds).await?.manifests {
+//!         println!("{}", artifact.digest);
+//!     }
+//!     Ok(())
+//! }
+//!
+//! let reference = Reference::parse("registry.example/hpc/app:v1")?;
+//! assert_eq!(reference.name(), "registry.example/hpc/app");
+//! let repository = Client::new(Options::default()).repository(&reference);
+//! let asked = artifacts(&repository, &reference); // nothing is sent before it is awaited
+//! # drop(asked);
+//! # Ok::<(), bestfit_registry::ReferenceError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod auth;

@@ -24,6 +24,54 @@
 //!   fits;
 //! - [`mod@decide`]: every candidate assessed; `choice`: which one runs; [`record`]: the decision as it is logged and
 //!   explained; [`exchange`]: the words between worker and decider.
+//!
+//! An image with two builds, and an artifact that says what the second one needs:
+//!
+//! ```
+//! use bestfit_selector::decision::{Artifact, Evidence, HostPlatform, Outcome};
+//! use bestfit_selector::digest::Digest;
+//! use bestfit_selector::facts::{Fact, Facts};
+//! use bestfit_selector::policy::Policy;
+//! use bestfit_selector::{Inputs, decide};
+//!
+//! let kind = "application/vnd.oci.image.manifest.v1+json";
+//! let [plain, fast] = [b"plain", b"fast "].map(|image| Digest::of(image));
+//! let entry = |image| {
+//!     format!(r#"{{"mediaType": "{kind}", "digest": "{image}", "size": 5, "platform": {{"os": "linux", "architecture": "amd64"}}}}"#)
+//! };
+//! let index = format!(r#"{{"schemaVersion": 2, "manifests": [{}, {}]}}"#, entry(plain), entry(fast)).into_bytes();
+//!
+//! let asks = br#"{"compatibilities": {"host": {"kernel.version": ">=5.10"}}}"#.to_vec();
+//! let manifest = format!(
+//!     r#"{{"schemaVersion": 2, "mediaType": "{kind}", "artifactType": "application/vnd.oci.image-compatibility.v1",
+//!         "config": {{"mediaType": "application/vnd.oci.empty.v1+json", "digest": "{}", "size": 2}},
+//!         "layers": [{{"mediaType": "application/vnd.oci.image-compatibility.spec.v1+json", "digest": "{}", "size": {}}}],
+//!         "subject": {{"mediaType": "{kind}", "digest": "{fast}", "size": 5}}}}"#,
+//!     Digest::of(b"{}"), Digest::of(&asks), asks.len(),
+//! )
+//! .into_bytes();
+//! let artifact =
+//!     Artifact { digest: Digest::of(&manifest), manifest: Ok(manifest), layers: [(Digest::of(&asks), Ok(asks))].into() };
+//! let found = |artifacts| Evidence::Read { list: None, artifacts };
+//!
+//! let mut facts = Facts::default();
+//! facts.set("host", "kernel.version", Fact::known("6.1.0", "/proc/sys/kernel/osrelease"));
+//! let inputs = Inputs {
+//!     evidence: [(Digest::of(&index), found(vec![])), (plain, found(vec![])), (fast, found(vec![artifact]))].into(),
+//!     index,
+//!     facts,
+//!     policy: Policy::default(),
+//!     schemas: Vec::new(),
+//!     host: HostPlatform { os: "linux".into(), architecture: "amd64".into() },
+//!     default: Some(plain),
+//!     standings: Default::default(),
+//!     images: None,
+//!     now: 1_700_000_000,
+//! };
+//! let decision = decide(&inputs)?;
+//! assert_eq!((decision.outcome, decision.preferred), (Outcome::Swap, vec![fast]));
+//! # Ok::<(), bestfit_selector::DecideError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

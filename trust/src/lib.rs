@@ -10,6 +10,24 @@
 //! referrer or `.sig` manifest ─▶ wanted (form, blobs to fetch) ─▶ Candidate ─▶ judge ─▶ Standing
 //!                                              Trust (the site's list) ────────▲
 //! ```
+//!
+//! ```
+//! use bestfit_selector::digest::Digest;
+//! use bestfit_selector::trust::{Accept, By, Standing, Trust};
+//!
+//! let pem = "-----BEGIN PUBLIC KEY-----
+//! MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEluNQDHgPxlpKK1m/wqv2uEBp4kDt
+//! OT2ohkdUMQHzfECq9WNKvnh4qdMhF+vXAFQbRyBtOhCSn4wusy349E9gbQ==
+//! -----END PUBLIC KEY-----
+//! ";
+//! let vendor = Accept { name: "vendor".into(), scopes: Vec::new(), by: By::Key { pem: pem.into() } };
+//! let trust = Trust { accept: vec![vendor], ..Trust::default() };
+//! assert_eq!(bestfit_trust::problems(&trust), []);
+//!
+//! // No manifest that could hold a signature was found; `wanted` says what must be fetched of one.
+//! let standing = bestfit_trust::judge(&trust, &Digest::of(b"artifact"), "registry.example/hpc/app", &[], 1_700_000_000);
+//! assert!(matches!(standing, Standing::Untrusted { .. }));
+//! ```
 #![forbid(unsafe_code)]
 
 mod bundle;

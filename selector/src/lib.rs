@@ -65,6 +65,7 @@
 //!     host: HostPlatform { os: "linux".into(), architecture: "amd64".into() },
 //!     default: Some(plain),
 //!     standings: Default::default(),
+//!     stale: Default::default(),
 //!     images: None,
 //!     now: 1_700_000_000,
 //! };

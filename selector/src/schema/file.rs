@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Several, Severity, Type, distance};
+use super::{
+    Absent, Compare, Dimension, Finding, Level, MAX_BYTES, Role, Several, Severity, Type, did_you_mean, nearest,
+};
 use crate::json::{self, JsonError};
 use crate::value::Wanted;
 
@@ -172,12 +174,6 @@ fn is_version(version: &str) -> bool {
         && numbers.all(|number| number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty())
 }
 
-/// The name that was probably meant.
-fn near<'n>(given: &str, names: &[&'n str]) -> Option<&'n str> {
-    let near = names.iter().map(|name| (distance(given, name), *name)).min();
-    near.filter(|(distance, name)| distance * 2 < name.len()).map(|(_, name)| name)
-}
-
 /// The place of a node, an edge or a field in a file; `after` is a byte offset.
 pub(super) fn place(text: &str, quoted: &str, after: usize) -> Option<usize> {
     let needle = serde_json::to_string(quoted).ok()?;
@@ -252,7 +248,7 @@ impl Reader<'_> {
             _ => {}
         }
         for field in graph.keys().filter(|field| !GRAPH.contains(&field.as_str())) {
-            let hint = near(field, &GRAPH).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let hint = did_you_mean(nearest(field, GRAPH.into_iter()));
             let message = format!("\"graph\" has no field {:?}: ignored{hint}", json::plain(field, 60));
             self.find(Severity::Warning, place(self.text, field, start.unwrap_or_default()), message);
         }
@@ -351,7 +347,7 @@ impl Reader<'_> {
             match serde_json::from_value(Json::String(relation.clone())) {
                 Ok(relation) => file.edges.push(Edge { source, target, relation, overrides }),
                 Err(_) => {
-                    let near = near(&relation, &RELATIONS);
+                    let near = nearest(&relation, RELATIONS.into_iter());
                     let relation = json::plain(&relation, 60);
                     match near {
                         Some(near) => self.error(Some(at), format!("no edge is {relation:?}; did you mean {near:?}?")),

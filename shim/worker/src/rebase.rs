@@ -1,6 +1,6 @@
 //! Owns the re-basing of a container: its pristine snapshot is replaced, under the same key, by one on top of the chosen
 //! entry; bundle and record get the process that belongs to it. Before the first step a journal says how to undo all of
-//! them, so that this worker when it fails, or the next one when this one was killed ([`crate::recover`]), puts everything back.
+//! them, so that this worker when it fails, or the next one when this one was killed ([`mod@crate::recover`]), puts everything back.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,9 +1,12 @@
 //! What the delegate hears: a recorder on either side of our shim writes down what is sent.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bestfit_tests::artifact::fits;
+use bestfit_tests::command::eventually;
 use bestfit_tests::image::{Image, Index};
+use bestfit_tests::leftovers::processes_with;
 use bestfit_tests::node::Settings;
 use bestfit_tests::registry::Kind;
 use bestfit_tests::scenario::{Scenario, World};
@@ -75,6 +78,10 @@ fn record_both_sides(world: &World) -> Option<String> {
 /// The one Create on each side: as it was sent, and as the delegate heard it. Forgets what was recorded.
 #[track_caller]
 fn recorded(world: &World) -> (Request, Request) {
+    // Each removes the sockets that it was about: the next container's may have the same names.
+    eventually("the recorders end", Duration::from_secs(10), || {
+        processes_with("recorder serve ").is_empty().then_some(())
+    });
     let mut both = ["outer", "inner"].map(|side| {
         let found = creates(&world.node.dir, side);
         assert_eq!(found.len(), 1, "not one Create on the {side} side");

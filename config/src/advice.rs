@@ -33,7 +33,8 @@ pub fn advice(loaded: &Loaded) -> Vec<Problem> {
         |pattern: &str| pattern.split_once('/').is_some_and(|(group, _)| loaded.config.hooks.contains_key(group));
     let patterns = levels.chain(checks).chain(asks).filter(|(_, pattern)| !hooked(pattern));
     let unknown = patterns.filter_map(|(name, pattern)| Some((name, unknown_pattern(pattern, schemas)?)));
-    unknown.chain(trust(loaded)).map(|(name, advice)| problem(loaded, &name, advice)).collect()
+    let problem = |(name, (why, hint)): (String, Advice)| Problem::of(&loaded.origins, &name, &why, hint);
+    unknown.chain(trust(loaded)).map(problem).collect()
 }
 
 /// Why a pattern of keys covers nothing that the schemas know; of one with `*` only the group is looked at.
@@ -88,14 +89,4 @@ fn trust(loaded: &Loaded) -> Vec<(String, Advice)> {
         found.push((format!("{TRUST}.image_verifiers"), (format!("{}: {why}", dir.display()), Some(hint))));
     }
     found
-}
-
-fn problem(loaded: &Loaded, name: &str, (message, hint): Advice) -> Problem {
-    let origin = loaded.origins.get(name);
-    Problem {
-        file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-        position: origin.map(|origin| (origin.line, 1)),
-        message: format!("{name}: {message}"),
-        hint,
-    }
 }

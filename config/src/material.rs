@@ -43,14 +43,9 @@ pub(crate) fn read(
     problems: &mut Vec<Problem>,
 ) {
     let mut problem = |key: &str, file: &Path, why: Unusable| {
-        let origin = origins.get(key);
         let place = why.line.map(|line| format!(":{line}")).unwrap_or_default();
-        problems.push(Problem {
-            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-            position: origin.map(|origin| (origin.line, 1)),
-            message: format!("{key}: {}{place}: {}", file.display(), why.message),
-            hint: why.hint,
-        });
+        let text = format!("{}{place}: {}", file.display(), why.message);
+        problems.push(Problem::of(origins, key, &text, why.hint));
     };
     for (position, entry) in positions.iter().zip(&files.accept) {
         let mut accept: Accept = entry.clone();

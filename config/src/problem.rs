@@ -1,8 +1,10 @@
 //! Owns mistakes: where they are, what is wrong, and, apart from that, what to do about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::load::Origin;
 use crate::model::{Config, Mode};
 
 /// One mistake in one file.
@@ -16,6 +18,19 @@ pub struct Problem {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A mistake in the value of the key `name`, at the place that the value comes from; without a place where it is a default.
+    pub fn of(origins: &BTreeMap<String, Origin>, name: &str, why: &str, hint: Option<String>) -> Self {
+        let origin = origins.get(name);
+        Self {
+            file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
+            position: origin.map(|origin| (origin.line, 1)),
+            message: format!("{name}: {why}"),
+            hint,
+        }
+    }
 }
 
 /// Every mistake of every file, never empty.

@@ -50,7 +50,7 @@ fn hooks(loaded: &Loaded) -> Vec<Problem> {
         let name = format!("hooks.{}.command", toml::Value::String(group.clone()));
         let why = check_hook(&hook.command).err()?;
         let hint = "the program and all directories above it must be root's, and writable by nobody else";
-        Some(configuration::problem(loaded, &name, &why, Some(hint)))
+        Some(Problem::of(&loaded.origins, &name, &why, Some(hint.to_owned())))
     };
     loaded.config.hooks.iter().filter_map(problem).collect()
 }

@@ -29,23 +29,12 @@ pub(crate) fn named(file: &Path, profile: Option<&str>) -> Result<Location, Fail
     Ok(Location { file: file.to_owned(), profile: profile.map(str::to_owned) })
 }
 
-/// A mistake in the value of a key.
-pub(crate) fn problem(loaded: &Loaded, name: &str, why: &str, hint: Option<&str>) -> Problem {
-    let origin = loaded.origins.get(name);
-    Problem {
-        file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-        position: origin.map(|origin| (origin.line, 1)),
-        message: format!("{name}: {why}"),
-        hint: hint.map(str::to_owned),
-    }
-}
-
 /// Keys and roots that nothing can be verified with.
 fn signers(loaded: &Loaded) -> Vec<Problem> {
     let problems = bestfit_trust::problems(&loaded.config.selection.policy.trust).into_iter();
     let problem = |(position, why): (usize, String)| {
         let signer = loaded.config.trust.accept.get(position).map(|accept| accept.name.as_str()).unwrap_or_default();
-        problem(loaded, &accept_name(position), &format!("{signer:?}: {why}"), None)
+        Problem::of(&loaded.origins, &accept_name(position), &format!("{signer:?}: {why}"), None)
     };
     problems.map(problem).collect()
 }

@@ -123,13 +123,8 @@ impl State {
         let mut wrong = site::check(&self.config.selection.policy, schemas);
         wrong.extend(hooks::check(&self.config.hooks, schemas));
         for (name, message) in wrong {
-            let origin = self.origins.get(&name);
-            self.problems.push(Problem {
-                file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-                position: origin.map(|origin| (origin.line, 1)),
-                message: format!("{name}: {message}"),
-                hint: Some("`bestfit schema show` lists the groups and keys that are known".to_owned()),
-            });
+            let hint = "`bestfit schema show` lists the groups and keys that are known".to_owned();
+            self.problems.push(Problem::of(&self.origins, &name, &message, Some(hint)));
         }
     }
 }

@@ -80,14 +80,9 @@ impl State {
         let mut seen = BTreeSet::new();
         let entries = self.accepted.iter().zip(&files.accept);
         for (position, entry) in entries.filter(|(_, entry)| !seen.insert(&entry.name)) {
-            let name = accept_name(*position);
-            let origin = self.origins.get(&name);
-            self.problems.push(Problem {
-                file: origin.map(|origin| origin.file.clone()).unwrap_or_default(),
-                position: origin.map(|origin| (origin.line, 1)),
-                message: format!("{name}: another signer is called {:?}, too", entry.name),
-                hint: Some("give each entry a name of its own".to_owned()),
-            });
+            let why = format!("another signer is called {:?}, too", entry.name);
+            let hint = Some("give each entry a name of its own".to_owned());
+            self.problems.push(Problem::of(&self.origins, &accept_name(*position), &why, hint));
         }
         let trust = &mut selection.policy.trust;
         material::read((files, &self.accepted), trust, &self.origins, &mut self.problems);

@@ -160,6 +160,9 @@ impl fmt::Debug for RegistryAccess {
     }
 }
 
+/// How long the evidence of an index that carries its artifacts holds: nothing in it can change but dates in the future.
+pub const INLINE_FRESH: Duration = Duration::from_secs(3600);
+
 /// The decision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bestfit_registry::{Descriptor, Referrers, Repository};
 use bestfit_selector::decision::{Artifact, Evidence, HostPlatform, ImageConfig};
 use bestfit_selector::digest::Digest;
+use bestfit_selector::exchange::INLINE_FRESH;
 use bestfit_selector::index::{self, Index, Kind};
 use bestfit_selector::trust::Standing;
 use bestfit_selector::{artifact as form, nfd, platform, require};
@@ -50,9 +51,6 @@ pub struct Gathered {
     /// How long the signatures that count do so, whatever is attached or signed meanwhile.
     pub lasts: Duration,
 }
-
-/// How long the evidence of an index that carries its artifacts holds: nothing in it can change but dates in the future.
-const INLINE_FRESH: Duration = Duration::from_secs(3600);
 
 /// Asks for the artifacts of every entry that can run on `host`, and of the index itself, and for the signatures that the site
 /// wants to see.

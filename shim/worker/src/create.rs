@@ -76,19 +76,7 @@ pub(crate) async fn create(call: &Call, relay: &mut Relay) {
         Mode::Observe | Mode::Select => {}
     }
     let (config, bundle) = (&config, &bundle);
-    let mut create = Create {
-        call,
-        config,
-        bundle,
-        mode,
-        story: &mut story,
-        deadline: None,
-        default_fits: false,
-        otherwise: None,
-        for_pod: None,
-        asked: Vec::new(),
-        now: None,
-    };
+    let mut create = Create::new(call, config, bundle, mode, &mut story);
     let (reply, priority) = match create.run(relay).await {
         Ok(priority) => (Reply::Leave, priority),
         Err(End::GivenUp) => return,
@@ -135,7 +123,30 @@ struct Prepared {
     decided: Option<Decided>,
 }
 
-impl Create<'_> {
+impl<'a> Create<'a> {
+    /// Of which nothing is known yet.
+    pub(crate) fn new(
+        call: &'a Call,
+        config: &'a Config,
+        bundle: &'a Bundle,
+        mode: Mode,
+        story: &'a mut Story,
+    ) -> Self {
+        Self {
+            call,
+            config,
+            bundle,
+            mode,
+            story,
+            deadline: None,
+            default_fits: false,
+            otherwise: None,
+            for_pod: None,
+            asked: Vec::new(),
+            now: None,
+        }
+    }
+
     async fn run(&mut self, relay: &mut Relay) -> Result<Priority, End> {
         let host = host_platform(&HostRoot::running());
         // The probe reads files while containerd is asked.

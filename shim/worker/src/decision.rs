@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bestfit_config::Mode;
 use bestfit_selector::decision::{Decision, HostPlatform, Outcome};
 use bestfit_selector::digest::Digest;
-use bestfit_selector::exchange::{Answer, Ask, RegistryAccess};
+use bestfit_selector::exchange::{Answer, Ask, INLINE_FRESH, RegistryAccess};
 use bestfit_selector::facts::Facts;
 use bestfit_selector::index::Index;
 use bestfit_selector::json::plain;
@@ -32,8 +32,6 @@ use crate::swap;
 /// The most that is kept of what could not be enforced, and of each of it, in characters.
 const MAX_UNENFORCED: usize = 8;
 const MAX_WORDS: usize = 300;
-/// How long the artifacts hold that an index carries (`shim/decider/src/gather.rs`).
-const INLINE_FRESH: Duration = Duration::from_secs(3600);
 /// The longest reason of a decision, in characters.
 const MAX_WHY: usize = 2000;
 

@@ -217,21 +217,8 @@ mod tests {
         let (call, mut config, mut story) = (call(), Config::default(), Story::new("k8s.io", "c"));
         change(&mut config);
         let bundle = Bundle { original: Vec::new(), spec: serde_json::json!({}) };
-        let (config, bundle, mode) = (&config, &bundle, config.mode);
-        let story_ref = &mut story;
-        let mut create = Create {
-            call: &call,
-            config,
-            bundle,
-            mode,
-            story: story_ref,
-            deadline: None,
-            default_fits,
-            otherwise,
-            for_pod: None,
-            asked: Vec::new(),
-            now: None,
-        };
+        let mut create = Create::new(&call, &config, &bundle, config.mode, &mut story);
+        (create.default_fits, create.otherwise) = (default_fits, otherwise);
         let (reply, _) = create.ended(end);
         let reply = match reply {
             Reply::Leave => "leave".to_owned(),
